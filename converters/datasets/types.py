@@ -1,0 +1,47 @@
+"""The nouns of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The order of fer2013.csv's `emotion` column (Goodfellow et al. 2013, the Kaggle challenge's own description).
+FER2013_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images of one purpose.
+
+    Attributes:
+        images: N pictures, each uint8 (H, W) gray or (H, W, 3) BGR. One array when all sizes agree, else a list.
+        labels: int64 (N,), indices into the data set's labels; None where nothing is labelled.
+    """
+
+    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+    labels: NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A training part to learn or calibrate from and a held-out part to measure on; they share no picture.
+
+    Attributes:
+        name: what the reports call it.
+        labels: class names; `Split.labels` index into them.
+        train: the part that is learned or calibrated from.
+        held_out: the part that is measured on (FER2013: PublicTest).
+        held_out_name: what the reports call that part.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    train: Split
+    held_out: Split
+    held_out_name: str

@@ -1,0 +1,1 @@
+"""Crop -> scores -> emotion, by the model's manifest alone."""

@@ -1,0 +1,62 @@
+"""Every error a user can meet, as one tree.
+
+    EmotionEdgeError                 one plain sentence: what happened and what to do next
+    ├── ConfigError                  settings that cannot be used; carries every problem, not the first
+    ├── ModelError                   a model or manifest that does not fit; refused before a frame is read
+    ├── RuntimeMissingError          no inference runtime can be imported on this machine
+    ├── CameraError                  a source that cannot be opened or has stopped giving frames
+    ├── DetectorError                face-detector weights that are missing or unreadable
+    ├── FetchError                   a download that failed, or whose size or sha256 is wrong
+    ├── DeliveryError                an outbox that cannot be opened or written
+    └── DataError                    a data set, recipe or Keras file that cannot be read (converters only)
+
+Each is shown as its message alone, without a traceback, and ends a command with exit status 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EmotionEdgeError(Exception):
+    """Base of all errors that are meant to be read by a person."""
+
+
+class ConfigError(EmotionEdgeError):
+    """Settings that cannot be used.
+
+    Attributes:
+        problems: one sentence per mistake, each naming the key it is about.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ModelError(EmotionEdgeError):
+    """A model file or manifest that does not fit what it claims to be."""
+
+
+class RuntimeMissingError(EmotionEdgeError):
+    """No runtime for this kind of model can be imported."""
+
+
+class CameraError(EmotionEdgeError):
+    """A source that cannot be opened, or that has failed while running."""
+
+
+class DetectorError(EmotionEdgeError):
+    """A face detector that cannot be built."""
+
+
+class FetchError(EmotionEdgeError):
+    """A download that failed or does not match its pinned size and sha256."""
+
+
+class DeliveryError(EmotionEdgeError):
+    """The event store cannot be opened or written."""
+
+
+class DataError(EmotionEdgeError):
+    """A data set, a recipe or a Keras file that cannot be used."""

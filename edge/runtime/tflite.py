@@ -1,0 +1,87 @@
+"""TFLite through whichever package this board has."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ModelError, RuntimeMissingError
+
+# The maintained package first: tflite-runtime 2.14 runs INT8 7 to 13 times slower than float on x86. TensorFlow last,
+# and only where it is loaded already or nothing else is: it costs 4 s and 480 MB.
+LADDER = (
+    ("ai-edge-litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite_runtime.interpreter"),
+    ("tensorflow", "tensorflow.lite.python.interpreter"),
+)
+
+
+class TfliteRuntime:
+    """One TFLite interpreter with one input and any number of outputs."""
+
+    def __init__(self, content: bytes, threads: int = 1) -> None:
+        self.name, interpreter = _import_interpreter()
+        try:
+            self._interpreter = interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"not a TFLite model that {self.name} can run: {str(error).splitlines()[0]}") from None
+        inputs = self._interpreter.get_input_details()
+        if len(inputs) != 1:
+            raise ModelError(f"the model has {len(inputs)} inputs; one picture is expected")
+        self._input, self._outputs = inputs[0], self._interpreter.get_output_details()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(int(n) for n in self._input["shape"])
+
+    @property
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(int(n) for n in output["shape"]) for output in self._outputs)
+
+    def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        self._interpreter.set_tensor(self._input["index"], _quantize(tensor, self._input))
+        self._interpreter.invoke()
+        return [_dequantize(self._interpreter.get_tensor(output["index"]), output) for output in self._outputs]
+
+
+def _quantize(tensor: NDArray[np.float32], detail: dict[str, Any]) -> NDArray[Any]:
+    dtype, (scale, zero) = np.dtype(detail["dtype"]), detail["quantization"]
+    if dtype == np.float32:
+        return tensor
+    limits = np.iinfo(dtype)
+    steps = np.rint(tensor / np.float32(scale)) + zero
+    return np.clip(steps, limits.min, limits.max).astype(dtype)
+
+
+def _dequantize(tensor: NDArray[Any], detail: dict[str, Any]) -> NDArray[np.float32]:
+    if tensor.dtype == np.float32:
+        return tensor
+    scale, zero = detail["quantization"]
+    return (tensor.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+
+
+def _import_interpreter() -> tuple[str, Any]:
+    reasons = []
+    for package, module in LADDER:
+        try:
+            interpreter = importlib.import_module(module).Interpreter
+            return f"{package} {_version(package)}", interpreter
+        # OSError: a wheel whose libraries want a newer glibc than the board's (ai-edge-litert's tag promises too much).
+        except (ImportError, OSError) as error:
+            reasons.append(f"{package}: {str(error).splitlines()[0]}")
+    if sys.maxsize < 2**32:
+        raise RuntimeMissingError("no TFLite runtime exists for a 32-bit system; install the 64-bit system of this board")
+    raise RuntimeMissingError(f"no TFLite runtime can be imported; pip install ai-edge-litert ({'; '.join(reasons)})")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(unknown version)"
