@@ -3,4 +3,13 @@
 Nothing here imports TensorFlow or Keras; a test holds that.
 """
 
+import os
+
+# OpenCV reads these once, when it is imported, so they are set before anything of ours imports it. What it would
+# print is told by our own errors; a value from outside wins, for whoever wants to hear it.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# Seconds after which a stalled V4L2 camera is an error instead of a wait; OpenCV's own value is 10.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
+
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -27,7 +28,9 @@ class CameraSettings(Section, frozen=True):
 
     Attributes:
         source: V4L2 index or path, rtsp/http url, video file, folder, picture, or `demo`.
-        width, height, fps: asked of a live camera; what it really gives is logged.
+        width: pixels, asked of a live camera; what it really gives is logged.
+        height: pixels, likewise.
+        fps: frames per second, asked of a live camera.
         still: seconds of replay time for which a single picture is held.
     """
 
@@ -60,7 +63,7 @@ class ModelSettings(Section, frozen=True):
     """Which network looks at the faces.
 
     Attributes:
-        path: a .tflite with its manifest beside it; None is the model that comes with emotion-edge.
+        path: a .tflite with its manifest beside it; without it, the model that comes with emotion-edge.
         threads: CPU threads of one inference.
     """
 
@@ -87,7 +90,7 @@ class EmotionSettings(Section, frozen=True):
         smoothing: time constant of the exponential average over scores, seconds; 0 is off.
         threshold: below this score the emotion is `uncertain`.
         hysteresis: a new emotion must lead the present one by this much.
-        dwell: ... for this long, seconds.
+        dwell: a new emotion must lead for this long, seconds.
     """
 
     smoothing: Annotated[float, Meta(ge=0, le=60)] = 0.5
@@ -100,12 +103,17 @@ class MqttSettings(Section, frozen=True):
     """The broker.
 
     Attributes:
-        host, port: port None is 1883, or 8883 with TLS.
-        username: with a password from the file, the systemd credential `mqtt-password`, or EMOTION_EDGE_MQTT_PASSWORD.
-        password_file: a file that holds nothing but the password.
+        host: the broker's name or address.
+        port: the broker's port; without it 1883, or 8883 with TLS.
+        username: the name to log in with.
+        password_file: a file that holds nothing but the password; else the systemd credential `mqtt-password` or the
+            environment variable EMOTION_EDGE_MQTT_PASSWORD is taken.
         tls: encrypt and verify; there is no way to encrypt without verifying.
-        ca_file, cert_file, key_file: PEM; without ca_file the system's authorities count. cert and key are for mTLS.
-        prefix, device: topics are `<prefix>/<device>/…`; device None is the host's name.
+        ca_file: PEM, the authorities that may vouch for the broker; without it the system's.
+        cert_file: PEM, this device's own certificate, for brokers that ask for one.
+        key_file: PEM, the key of cert_file.
+        prefix: topics are `<prefix>/<device>/…`.
+        device: this device's name in the topics; without it the host's name.
         keepalive: seconds between signs of life.
     """
 
@@ -128,7 +136,8 @@ class DeliverySettings(Section, frozen=True):
     Attributes:
         update_interval: an unchanged emotion is told again after this long, seconds.
         hold: events are kept this long after the broker took them, to be sent again if it forgot them, seconds.
-        max_events, max_bytes: bounds of the outbox; the oldest events go first and are counted.
+        max_events: most events in the outbox; beyond it the oldest go and are counted.
+        max_bytes: most bytes of events in the outbox, likewise.
         window: events on their way to the broker at one time.
         drain_timeout: how long a file source waits for delivery at its end, seconds.
         stats_interval: seconds between `stats` messages.
@@ -147,7 +156,7 @@ class ServiceSettings(Section, frozen=True):
     """The process itself.
 
     Attributes:
-        state_dir: where the outbox lives; None is systemd's STATE_DIRECTORY, else the user's state folder.
+        state_dir: where the outbox lives; without it systemd's STATE_DIRECTORY, else the user's state folder.
         log_level: what the log tells.
     """
 
@@ -197,18 +206,19 @@ def read_settings(path: Path | None, flags: Values) -> Settings:
     types = {(section, key): kind for section, key, kind in keys()}
     result: dict[str, dict[str, Any]] = {}
     where = f"{path}: " if path else ""
-    for source, given, strict in ((where, values, True), ("", flags, False)):
+    for from_file, given in ((True, values), (False, flags)):
         for (section, key), value in given.items():
-            name = f"{section}.{key}"
+            name = f"{where}{section}.{key}" if from_file else f"--{section}-{key.replace('_', '-')}"
             if (section, key) in SECRETS:
-                problems.append(f"{source}{name} is a secret; {SECRETS[section, key]}")
+                problems.append(f"{name} is a secret; {SECRETS[section, key]}")
             elif (section, key) not in types:
-                problems.append(f"{source}{name} is not a setting{_nearest(name, [f'{s}.{k}' for s, k in types])}")
+                problems.append(f"{name} is not a setting{_nearest(f'{section}.{key}', [f'{s}.{k}' for s, k in types])}")
             else:
                 try:
-                    result.setdefault(section, {})[key] = msgspec.convert(value, types[section, key], strict=strict)
+                    # Flags are text, so a number may be told as one; in a file "1883" is a mistake.
+                    result.setdefault(section, {})[key] = msgspec.convert(value, types[section, key], strict=from_file)
                 except msgspec.ValidationError as error:
-                    problems.append(f"{source}{name} = {value!r}: {_plain(error)}")
+                    problems.append(f"{name} = {value!r}: {_plain(error)}")
     settings = Settings(**{s.name: s.type(**result.get(s.name, {})) for s in msgspec.structs.fields(Settings)})
     problems += _contradictions(settings)
     if problems:
@@ -253,5 +263,7 @@ def _nearest(word: str, known: list[str]) -> str:
 
 
 def _plain(error: msgspec.ValidationError) -> str:
-    text = str(error).replace("`", "")
+    text = str(error).replace("`", "").replace(" | null", "")
+    for technical, plain in (("int", "a whole number"), ("float", "a number"), ("str", "text"), ("bool", "true or false")):
+        text = re.sub(rf"\b{technical}\b", plain, text)
     return text[0].lower() + text[1:]

@@ -26,12 +26,15 @@ class Frame:
         number: position in the source, from 0; gaps are frames that were dropped.
         time: seconds for intervals. Live: the monotonic clock at capture. Replay: the presentation time.
         at: Unix time in seconds for stamps. Live: the wall clock at capture. Replay: the presentation time.
+        scene: rises when what follows has nothing to do with what came before (the next picture of a folder): every
+            track ends there.
     """
 
     image: NDArray[np.uint8]
     number: int
     time: float
     at: float
+    scene: int = 0
 
 
 @dataclass(frozen=True, slots=True)

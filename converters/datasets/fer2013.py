@@ -57,9 +57,7 @@ def read_npz(path: Path) -> Dataset:
     """
     try:
         with np.load(path) as arrays:
-            parts = [
-                Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int64)) for part in ("train", "public")
-            ]
+            parts = [Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int64)) for part in ("train", "public")]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as an .npz ({error})") from None
     except KeyError as error:

@@ -13,25 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.datasets.align import find_class
 from converters.datasets.types import Dataset, Split
 from edge.errors import DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"})
 HELD_OUT_SHARE = 0.2
 SEED = "emotion-edge"
-
-# What people call their folders -> the word that FER2013's seven use.
-SYNONYMS = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "afraid": "fear",
-    "happiness": "happy",
-    "joy": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-    "calm": "neutral",
-}
 
 
 def read_folder(path: Path, labels: tuple[str, ...]) -> Dataset:
@@ -55,7 +43,7 @@ def read_folder(path: Path, labels: tuple[str, ...]) -> Dataset:
         if labelled:
             indices.append(_index(name, file, path, labels))
     parts = [Split(images, np.array(indices, dtype=np.int64) if labelled else None) for images, indices in (train, held)]
-    return Dataset(path.name, labels, parts[0], parts[1], "held-out 20 %")
+    return Dataset(path.name, labels, parts[0], parts[1], "held-out 20 %", "other 80 %")
 
 
 def is_held_out(name: str) -> bool:
@@ -74,9 +62,9 @@ def _class_of(relative: Path) -> str | None:
 def _index(name: str | None, file: Path, root: Path, labels: tuple[str, ...]) -> int:
     if name is None:
         raise DataError(f"{file}: lies outside the class folders of {root}; move it into one")
-    for candidate in (name, SYNONYMS.get(name, name)):
-        if candidate in labels:
-            return labels.index(candidate)
+    index = find_class(name, labels)
+    if index is not None:
+        return index
     raise DataError(f"{root}: folder {name!r} is not a class of this model; its classes are {', '.join(labels)} (see --labels)")
 
 

@@ -38,6 +38,7 @@ class Dataset:
         train: the part that is learned or calibrated from.
         held_out: the part that is measured on (FER2013: PublicTest).
         held_out_name: what the reports call that part.
+        train_name: what they call the other.
     """
 
     name: str
@@ -45,3 +46,4 @@ class Dataset:
     train: Split
     held_out: Split
     held_out_name: str
+    train_name: str = "Training"

@@ -83,18 +83,28 @@ class _Run(keras.callbacks.Callback):
         self._images = normalise(np.asarray(data.held_out.images))
         self._labels = data.held_out.labels
         self._epochs, self._report = epochs, report
-        self._start = 0.0
+        self._start, self._copy = 0.0, None
 
     def resume(self, epochs: int) -> None:
         self.history = _read_log(self._log)[:epochs]
         _write_log(self._log, self.history)
+
+    def _average(self) -> Any:
+        """A copy of the network that carries the running averages of its trainable weights."""
+        if self._copy is None:
+            self._copy = keras.models.clone_model(self.model)
+        self._copy.set_weights(self.model.get_weights())
+        averages = self.model.optimizer._model_variables_moving_average
+        for variable, average in zip(self._copy.trainable_variables, averages, strict=True):
+            variable.assign(average)
+        return self._copy
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         assert logs is not None and self._labels is not None
-        averaged = _averaged(self.model)
+        averaged = self._average()
         accuracy, recall = _score(averaged.predict(self._images, batch_size=512, verbose=0), self._labels)
         if all(accuracy > line.held_out_accuracy for line in self.history):
             _save(averaged, self.best)
@@ -125,16 +135,6 @@ def _compile(model: Any, recipe: Recipe, steps: int) -> Any:
         metrics=["accuracy"],
     )
     return model
-
-
-def _averaged(model: Any) -> Any:
-    """A copy of the network that carries the running averages of its trainable weights."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    averages = model.optimizer._model_variables_moving_average
-    for variable, average in zip(copy.trainable_variables, averages, strict=True):
-        variable.assign(average)
-    return copy
 
 
 def _score(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:

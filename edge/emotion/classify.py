@@ -15,6 +15,9 @@ from edge.errors import ModelError
 from edge.runtime import Runtime, open_runtime
 from edge.types import Crop, Scores
 
+# What runs when no model is named: trained and converted by this project (recipes/micro.toml).
+DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "micro.int8.tflite"
+
 # INT8 is whole-number arithmetic and was bit-identical on x86-64, cortex-a57, a72 and a76; a probability of an INT8
 # softmax has steps of 1/256, so half a step tells one from the next. Floats may differ by kernel.
 EXACT, CLOSE = 1 / 512, 0.02

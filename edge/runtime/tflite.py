@@ -63,7 +63,7 @@ def _dequantize(tensor: NDArray[Any], detail: dict[str, Any]) -> NDArray[np.floa
     if tensor.dtype == np.float32:
         return tensor
     scale, zero = detail["quantization"]
-    return (tensor.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+    return np.asarray((tensor.astype(np.float32) - np.float32(zero)) * np.float32(scale), np.float32)
 
 
 def _import_interpreter() -> tuple[str, Any]:

@@ -1,0 +1,50 @@
+"""Which pictures to calibrate with: few, but of every kind that there is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+STRATA = 4
+
+
+def stratified(strata: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """Choose rows so that every stratum has its say, however rare it is.
+
+    Args:
+        strata: int64 (N,), the class or kind of each row.
+        count: how many rows to choose; all rows when there are no more.
+        seed: the same seed chooses the same rows.
+
+    Returns:
+        int64 (min(count, N),), sorted indices. Strata get equal shares; what a small one cannot fill goes to the others.
+    """
+    if count >= len(strata):
+        return np.arange(len(strata))
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(strata))
+    # A row's rank within its stratum; lowest ranks first is one row of each stratum in turn.
+    rank = np.empty(len(strata), np.int64)
+    for stratum in np.unique(strata):
+        rows = shuffled[strata[shuffled] == stratum]
+        rank[rows] = np.arange(len(rows))
+    order = shuffled[np.argsort(rank[shuffled], kind="stable")]
+    return np.sort(order[:count])
+
+
+def appearance_strata(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Strata of pictures without labels: quarters of brightness crossed with quarters of contrast.
+
+    Args:
+        images: uint8 (N, ...).
+
+    Returns:
+        int64 (N,), 0..15.
+    """
+    flat = images.reshape(len(images), -1)
+    return _quantiles(flat.mean(axis=1)) * STRATA + _quantiles(flat.std(axis=1))
+
+
+def _quantiles(values: NDArray[np.floating]) -> NDArray[np.int64]:
+    edges = np.quantile(values, np.arange(1, STRATA) / STRATA)
+    return np.searchsorted(edges, values, side="right").astype(np.int64)

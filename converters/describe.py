@@ -1,0 +1,97 @@
+"""What the user says about a model: by flags, or in a TOML file beside it. What neither says stays None."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from edge.errors import DataError
+
+Numbers = Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=3)]
+
+
+class Description(msgspec.Struct, frozen=True):
+    """Everything about a model that its file does not tell; see docs/convert.md.
+
+    Attributes:
+        labels: class names in the order of the outputs.
+        color: what the channels are.
+        mean, scale: x = (pixel - mean) * scale; given together.
+        resize: OpenCV's interpolation from a crop to the input.
+        size: height and width, for a network that takes any.
+        output_kind: whether the last tensor holds logits or probabilities.
+        temperature: see `edge.emotion.manifest.OutputSpec`.
+        landmarks: see `edge.emotion.manifest.InputSpec`.
+        name, version: what events call the model.
+    """
+
+    labels: tuple[str, ...] | None = None
+    color: Literal["gray", "rgb", "bgr"] | None = None
+    mean: Numbers | None = None
+    scale: Numbers | None = None
+    resize: Literal["area", "linear", "linear_exact", "cubic"] | None = None
+    size: tuple[Annotated[int, msgspec.Meta(ge=8, le=1024)], Annotated[int, msgspec.Meta(ge=8, le=1024)]] | None = None
+    output_kind: Literal["logits", "probabilities"] | None = None
+    temperature: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    name: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    version: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+
+    def over(self, other: Description) -> Description:
+        """What this one says, and where it says nothing, what the other says."""
+        mine = {field: value for field in self.__struct_fields__ if (value := getattr(self, field)) is not None}
+        return msgspec.structs.replace(other, **mine)
+
+
+def sidecar_path(model: Path) -> Path:
+    """model.h5 -> model.toml; a SavedModel folder `saved` -> saved.toml beside it."""
+    return model.with_name(model.name + ".toml") if model.is_dir() else model.with_suffix(".toml")
+
+
+def read_sidecar(model: Path) -> Description:
+    """Read the description beside a model; an empty one where there is none.
+
+    Raises:
+        DataError: it is not TOML, or has a key that is unknown or of the wrong type.
+    """
+    path = sidecar_path(model)
+    if not path.is_file():
+        return Description()
+    try:
+        content = msgspec.toml.decode(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid TOML ({error})") from None
+    table = content.get("model")
+    if set(content) != {"model"} or not isinstance(table, dict):
+        raise DataError(f"{path}: expected one section, [model], with the keys {', '.join(Description.__struct_fields__)}")
+    return make_description(table, f"{path}: ")
+
+
+def make_description(values: dict[str, object], where: str = "") -> Description:
+    """Check values by name.
+
+    Raises:
+        DataError: naming the key and, when it is unknown, the nearest one that is known.
+    """
+    known = Description.__struct_fields__
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise DataError(f"{where}{key} is not a key; {hint}")
+    try:
+        description = msgspec.convert(values, Description)
+    except msgspec.ValidationError as error:
+        # "Expected `float`, got `str` - at `$.mean[0]`" -> "mean[0]: expected float, got str"
+        problem, _, place = str(error).replace("`", "").partition(" - at $.")
+        raise DataError(f"{where}{place}: {problem[0].lower()}{problem[1:]}") from None
+    if (description.mean is None) != (description.scale is None):
+        raise DataError(f"{where}mean and scale go together: x = (pixel - mean) * scale; one of them is missing")
+    if description.labels is not None and len(set(description.labels)) != len(description.labels):
+        raise DataError(f"{where}a label stands twice in {', '.join(description.labels)}")
+    return description

@@ -1,0 +1,83 @@
+"""A float network -> TFLite, by TensorFlow's own converter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.loading.model import FloatModel
+from converters.quiet import import_tensorflow, quiet
+from edge.emotion.manifest import Quantization
+from edge.errors import DataError
+
+
+def save_fixed(model: FloatModel, height: int, width: int, folder: Path) -> None:
+    """Write the network as a SavedModel that takes one picture of one size.
+
+    A fixed shape keeps shape arithmetic out of the TFLite graph; from a SavedModel the converter folds all weights.
+
+    Args:
+        model: the network.
+        height: of its input, in pixels.
+        width: of its input, in pixels.
+        folder: empty.
+
+    Raises:
+        DataError: the network cannot be traced at this size.
+    """
+    tf, _ = import_tensorflow()
+    module = tf.Module()
+    module.keep = model.keep
+    signature = tf.TensorSpec((1, height, width, model.channels), tf.float32, name="image")
+    try:
+        with quiet():
+            function = tf.function(lambda image: tf.cast(model.call(image), tf.float32)).get_concrete_function(signature)
+            tf.saved_model.save(module, str(folder), signatures=function)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise DataError(f"{model.path}: cannot be run on one {height}x{width} picture ({_short(error)})") from None
+
+
+def to_tflite(folder: Path, quantization: Quantization, samples: NDArray[np.float32]) -> bytes:
+    """Convert a SavedModel.
+
+    INT8 is full: whole-number operators only, int8 in and out, one scale per output channel of each layer.
+
+    Args:
+        folder: from `save_fixed`.
+        quantization: of the weights, and with `int8` of everything.
+        samples: float32 (N, H, W, C), as the network sees them; used by `int8` alone, for the ranges of activations.
+
+    Returns:
+        The content of a .tflite file.
+
+    Raises:
+        DataError: TFLite has no such operator, or none for whole numbers.
+    """
+    tf, _ = import_tensorflow()
+
+    def representative() -> Iterator[list[NDArray[np.float32]]]:
+        for sample in samples:
+            yield [sample[None]]
+
+    try:
+        with quiet():
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+            if quantization != "float32":
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if quantization == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            if quantization == "int8":
+                converter.representative_dataset = representative
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+                converter.inference_input_type = converter.inference_output_type = tf.int8
+            return bytes(converter.convert())
+    except Exception as error:  # noqa: BLE001  the converter raises its own kind, ValueError, RuntimeError or a bare Exception
+        raise DataError(f"TFLite cannot take this network as {quantization} ({_short(error)})") from None
+
+
+def _short(error: Exception) -> str:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return text[:200] + ("…" if len(text) > 200 else "")

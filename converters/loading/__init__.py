@@ -1,0 +1,1 @@
+"""The rungs of the loading ladder; `converters.load` climbs it."""

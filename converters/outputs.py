@@ -1,0 +1,82 @@
+"""Files that appear whole or not at all, beside each other, and never over someone's work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.emotion.manifest import manifest_path
+from edge.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where one artifact goes: model.int8.tflite, model.int8.json, model.int8.report.json.
+
+    `failed` is where the report of a conversion goes that did not pass: nothing takes that for a model.
+    """
+
+    artifact: Path
+    manifest: Path
+    report: Path
+    failed: Path
+
+
+def plan(source: Path, folder: Path, tag: str) -> Outputs:
+    """Names for an artifact of `source` in `folder`; `tag` is the format's name."""
+    stem = source.name if source.is_dir() else source.stem
+    artifact = folder / f"{stem}.{tag}.tflite"
+    return Outputs(
+        artifact, manifest_path(artifact), folder / f"{stem}.{tag}.report.json", folder / f"{stem}.{tag}.failed.report.json"
+    )
+
+
+def check_outputs(outputs: Sequence[Outputs], force: bool) -> None:
+    """Find out before the long work whether its result could be kept.
+
+    Raises:
+        DataError: a file is there already and `force` is not given, or the folder cannot be written.
+    """
+    for output in outputs:
+        for path in (output.artifact, output.manifest, output.report):
+            if path.is_dir():
+                raise DataError(f"{path}: a folder of that name is in the way; remove it or give another --output")
+            if path.exists() and not force:
+                raise DataError(f"{path}: exists already; add --force to replace it, or give another --output folder")
+    folder = outputs[0].artifact.parent
+    try:
+        # Trying is the only sure test: permission bits say nothing about read-only file systems, nor to root. Where the
+        # folder is missing its parents are tried, so that a conversion that fails leaves no empty folder behind.
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".edge-convert-"):
+            pass
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror}); give another folder with --output") from None
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write files under other names first and rename them when all are whole, in the order given.
+
+    Raises:
+        DataError: the folder cannot be written; nothing is left of the files then.
+    """
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            temporary[path].replace(path)
+    except OSError as error:
+        raise DataError(f"{next(iter(files)).parent}: cannot be written ({error.strerror}); nothing was kept") from None
+    finally:
+        for path in temporary.values():
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

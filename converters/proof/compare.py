@@ -1,0 +1,136 @@
+"""Float against artifact, both through edge's own preprocessing, the artifact through edge's runtime: the gate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.proof.evaluate import Quality, evaluate, paired_difference
+from edge.emotion.classify import Classifier
+
+# A class is down when it loses more than this, in points, and more than this many standard errors: half of the classes
+# of PublicTest have under 500 rows, where chance alone moves a recall by a point.
+CLASS_DROP, CLASS_ERRORS = 3.0, 2.0
+# Synthetic pictures say something when the network answers them with three classes, each in 5 % of the cases.
+SPREAD_CLASSES, SPREAD_SHARE = 3, 0.05
+# They lie nearer to the borders between classes than faces do: conversions that agree on .96 to .98 of PublicTest agree
+# on .87 to .97 of them. So they can only tell a broken conversion from a sound one.
+SYNTHETIC_AGREEMENT = 0.75
+CALLS = 200
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One condition of the gate: what it is about, what was found, what was allowed."""
+
+    name: str
+    figure: float
+    limit: float
+    passed: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Figures of an artifact and of its original on the same rows.
+
+    Attributes:
+        reference, artifact: quality; None without labels.
+        agreement: share of rows with the same top-1; None where it says nothing.
+        difference: largest difference of a probability.
+        checks: the gate.
+        proven: whether labels stood behind it.
+    """
+
+    reference: Quality | None
+    artifact: Quality | None
+    agreement: float | None
+    difference: float
+    checks: tuple[Check, ...]
+    proven: bool
+
+    @property
+    def verdict(self) -> str:
+        """`failed`, `unproven` (nothing failed, but nothing was labelled) or `passed`."""
+        if not all(check.passed for check in self.checks):
+            return "failed"
+        return "passed" if self.proven else "unproven"
+
+
+def compare(
+    reference: NDArray[np.float32],
+    artifact: NDArray[np.float32],
+    truth: NDArray[np.int64] | None,
+    labels: Sequence[str],
+    limits: tuple[float, float],
+    synthetic: bool,
+) -> Comparison:
+    """Hold scores of an artifact against those of its original.
+
+    Args:
+        reference: float32 (N, classes), N > 0.
+        artifact: float32 (N, classes) of the same rows.
+        truth: int64 (N,) or None.
+        labels: of the classes.
+        limits: largest drop of accuracy in points, smallest agreement as a fraction.
+        synthetic: whether the rows are made up.
+    """
+    max_drop, min_agreement = limits
+    before, after = reference.argmax(axis=1), artifact.argmax(axis=1)
+    difference = float(np.abs(reference - artifact).max())
+    agreement: float | None = float((before == after).mean())
+    checks = []
+    if synthetic:
+        shares = np.bincount(before, minlength=len(labels)) / len(before)
+        if (shares >= SPREAD_SHARE).sum() < SPREAD_CLASSES:
+            agreement = None
+        min_agreement = min(min_agreement, SYNTHETIC_AGREEMENT)
+    if agreement is not None:
+        note = "synthetic pictures" if synthetic else ""
+        checks.append(Check("agreement", agreement, min_agreement, agreement >= min_agreement, note))
+    if truth is None:
+        return Comparison(None, None, agreement, difference, tuple(checks), proven=False)
+    qualities = evaluate(before, truth, len(labels)), evaluate(after, truth, len(labels))
+    drop = 100 * paired_difference(before == truth, after == truth)[0]
+    # A hair of tolerance: a drop of exactly the limit passes, however it was rounded.
+    checks.append(Check("accuracy drop", drop, max_drop, drop <= max_drop + 1e-9, "points"))
+    checks += [_class_check(name, before, after, truth, i) for i, name in enumerate(labels) if (truth == i).any()]
+    return Comparison(*qualities, agreement, difference, tuple(checks), proven=True)
+
+
+def scores_through_edge(classifier: Classifier, pixels: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Run an artifact on every picture, one call each, as the device does.
+
+    Args:
+        classifier: the artifact with its manifest.
+        pixels: uint8 (height, width, channels) each, from `edge.emotion.preprocess.to_pixels`.
+
+    Returns:
+        float32 (N, classes).
+    """
+    return np.stack([classifier.scores(picture) for picture in pixels])
+
+
+def latencies(classifiers: Sequence[Classifier], pixels: NDArray[np.uint8]) -> list[float]:
+    """Median milliseconds of one call, pixels to scores, on one thread.
+
+    The networks take turns call by call, so that whatever else the machine does meets them alike.
+    """
+    times: list[list[float]] = [[] for _ in classifiers]
+    for call in range(CALLS):
+        for classifier, spent in zip(classifiers, times, strict=True):
+            start = time.perf_counter()
+            classifier.scores(pixels[call % len(pixels)])
+            spent.append(time.perf_counter() - start)
+    return [1000 * float(np.median(spent)) for spent in times]
+
+
+def _class_check(name: str, before: NDArray[np.int64], after: NDArray[np.int64], truth: NDArray[np.int64], index: int) -> Check:
+    rows = truth == index
+    loss, error = paired_difference(before[rows] == index, after[rows] == index)
+    passed = 100 * loss <= CLASS_DROP or loss <= CLASS_ERRORS * error
+    return Check(f"recall drop of {name}", 100 * loss, CLASS_DROP, passed, f"points, standard error {100 * error:.2f}")

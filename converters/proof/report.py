@@ -1,0 +1,163 @@
+"""What a conversion was worth: everything as JSON for machines, the main figures as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from converters.proof.compare import Check, Comparison
+from converters.proof.evaluate import Quality
+from edge.emotion.manifest import InputSpec, OutputSpec, Quantization
+
+FORMAT = 1
+
+
+class FileFacts(msgspec.Struct, frozen=True):
+    """A file by name, size and sha256. A folder's sha256 is over its files' names and contents."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Pictures that were used for something: how many, from where, and the sha256 of their pixels as the network saw them."""
+
+    count: int
+    source: str
+    sha256: str
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """One network: size of its .tflite, median latency of one call, and its quality as fractions; null without labels."""
+
+    bytes: int
+    latency_ms: float
+    accuracy: float | None
+    macro_f1: float | None
+    recall: dict[str, float | None] | None
+    confusion: list[list[int]] | None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One conversion; see docs/convert.md for every key."""
+
+    format: int
+    verdict: Literal["passed", "failed", "unproven"]
+    at: str
+    command: str
+    seed: int
+    versions: dict[str, str]
+    source: FileFacts
+    loaded_by: str
+    artifact: FileFacts
+    quantization: Quantization
+    labels: tuple[str, ...]
+    input: InputSpec
+    output: OutputSpec
+    preprocessing: str
+    calibrated: Rows | None
+    measured: Rows
+    reference: Figures
+    converted: Figures
+    agreement: float | None
+    largest_difference: float
+    gate: tuple[Check, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def figures(size: int, latency: float, quality: Quality | None, labels: Sequence[str]) -> Figures:
+    """One side of a comparison as it stands in the report."""
+    if quality is None:
+        return Figures(size, latency, None, None, None, None)
+    recall = dict(zip(labels, quality.recall, strict=True))
+    return Figures(size, latency, quality.accuracy, quality.macro_f1, recall, quality.confusion.tolist())
+
+
+def metrics(comparison: Comparison, measured: Rows) -> dict[str, object]:
+    """The few figures that travel in the manifest."""
+    found: dict[str, object] = {
+        "verdict": comparison.verdict,
+        "measured_on": measured.source,
+        "rows": measured.count,
+        "agreement": comparison.agreement,
+        "accuracy": None,
+    }
+    if comparison.artifact is not None and comparison.reference is not None:
+        found["accuracy"] = comparison.artifact.accuracy
+        found["macro_f1"] = comparison.artifact.macro_f1
+        found["float_accuracy"] = comparison.reference.accuracy
+    return found
+
+
+def table(report: Report) -> str:
+    """The report as aligned lines of plain text."""
+    before, after = report.reference, report.converted
+    rows: list[tuple[str, str, str, str]] = [("", "float32", report.quantization, "change")]
+    rows.append(("size", _kilobytes(before.bytes), _kilobytes(after.bytes), f"{after.bytes / before.bytes - 1:+.0%}"))
+    rows.append(
+        (
+            "latency",
+            f"{before.latency_ms:.3f} ms",
+            f"{after.latency_ms:.3f} ms",
+            f"{after.latency_ms / before.latency_ms - 1:+.0%}",
+        )
+    )
+    rows.append(_points("accuracy", before.accuracy, after.accuracy))
+    if before.recall is not None and after.recall is not None:
+        rows.append(_points("macro-F1", before.macro_f1, after.macro_f1))
+        rows += [_points(f"recall {name}", before.recall[name], after.recall[name]) for name in report.labels]
+    agreement = "unknown" if report.agreement is None else f"{report.agreement:.2%}"
+    calibrated = "not calibrated" if report.calibrated is None else f"calibrated with {_rows(report.calibrated)}"
+    size = f"{report.input.height}x{report.input.width} {report.input.color}"
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        f"{report.artifact.file}: {size}, input {report.preprocessing}",
+        f"{calibrated}, measured on {_rows(report.measured)}",
+        "",
+        *(
+            "  ".join(
+                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            ).rstrip()
+            for row in rows
+        ),
+        "",
+        f"same top-1 as float: {agreement}; largest difference of a probability: {report.largest_difference:.3f}",
+        *(f"note: {note}" for note in report.notes),
+        _verdict(report),
+    ]
+    return "\n".join(lines)
+
+
+def _verdict(report: Report) -> str:
+    if report.verdict == "failed":
+        failed = "; ".join(
+            f"{check.name} is {_figure(check, check.figure)}, allowed {_figure(check, check.limit)}"
+            for check in report.gate
+            if not check.passed
+        )
+        return f"verdict: failed ({failed})"
+    if report.verdict == "unproven":
+        return "verdict: unproven (accuracy is unknown without labelled pictures: give --data)"
+    return "verdict: passed"
+
+
+def _figure(check: Check, value: float) -> str:
+    return f"{value:.2f} points" if check.note.startswith("points") else f"{value:.3f}"
+
+
+def _points(name: str, before: float | None, after: float | None) -> tuple[str, str, str, str]:
+    if before is None or after is None:
+        return name, "-", "-", ""
+    return name, f"{before:.2%}", f"{after:.2%}", f"{100 * (after - before):+.2f}"
+
+
+def _rows(rows: Rows) -> str:
+    return f"{rows.count:,} {rows.source}"
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1000:,.1f} kB"

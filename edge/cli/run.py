@@ -1,0 +1,89 @@
+"""edge-run: watch a source, find faces, recognise emotions, publish events over MQTT.
+
+Every setting of the configuration file is a flag too, and flags win. Ends by itself when a file is through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from edge.cli.exits import OK, UNDELIVERED, exit_status
+from edge.cli.flags import add_flags, given_flags
+from edge.config import Settings, read_settings
+
+# Levels of syslog(3), which the journal reads from the start of each line (sd-daemon(3)).
+PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def main(argv: list[str] | None = None) -> int:
+    # No abbreviations: a configuration that is written into a unit must mean the same after an update adds a flag.
+    parser = argparse.ArgumentParser(
+        prog="edge-run",
+        description=__doc__,
+        allow_abbrev=False,
+        epilog="Exit status: 0 done or stopped, 2 unusable settings or files, 3 the file is through but the broker does not have "
+        "every event yet (they are kept and sent next time).",
+    )
+    parser.add_argument("--config", type=Path, help="a TOML file; `--example-config` prints one")
+    parser.add_argument("--check", action="store_true", help="check settings, model and detector, then end")
+    parser.add_argument("--example-config", action="store_true", help="print every key with its default, then end")
+    add_flags(parser)
+    arguments = parser.parse_args(argv)
+    return exit_status("edge-run", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.example_config:
+        from edge.cli.example import example_config
+
+        print(example_config(), end="")
+        return OK
+    settings = read_settings(arguments.config, given_flags(arguments))
+    _log_to_stderr(settings)
+    # Imported late: --help and a mistake in the settings answer at once, without OpenCV.
+    from edge.pipeline import Service
+
+    service = Service(settings, state_dir(settings))
+    if arguments.check:
+        print(f"ready: {service.describe()}")
+        return OK
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    left = service.run(stop)
+    if left and not stop.is_set():
+        print(f"edge-run: {left} events have not reached the broker; they are kept and sent at the next start", file=sys.stderr)
+        return UNDELIVERED
+    return OK
+
+
+def state_dir(settings: Settings) -> Path:
+    """Where the outbox lives: as set, else systemd's folder, else the user's (XDG base directory specification)."""
+    if settings.service.state_dir:
+        return Path(settings.service.state_dir).expanduser()
+    if os.environ.get("STATE_DIRECTORY"):
+        return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "emotion-edge"
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JournalFormatter() if os.environ.get("JOURNAL_STREAM") else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=settings.service.log_level.upper(), handlers=[handler])
+
+
+class _JournalFormatter(logging.Formatter):
+    """The journal stamps each line itself and wants its priority in front."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"<{PRIORITIES.get(record.levelno, 6)}>{super().format(record)}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

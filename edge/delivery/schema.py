@@ -1,0 +1,105 @@
+"""The wire format as JSON Schema and AsyncAPI, made from the structs: `python -m edge.delivery.schema [ROOT]`.
+
+ROOT is the top of a source tree; the files are written to edge/delivery/*.schema.json and docs/asyncapi.json.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge.delivery.events import Event, State, Stats
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+PAYLOADS = {"event": Event, "state": State, "stats": Stats}
+AVAILABILITY = {"type": "string", "enum": ["online", "offline", "stopped"]}
+
+# name -> address under <prefix>/<device>/, summary, QoS, retained
+CHANNELS: dict[str, tuple[str, str, int, bool]] = {
+    "availability": ("availability", "online after the state; offline is the will; stopped after a clean stop", 1, True),
+    "event": ("events", "one message for each event", 1, False),
+    "state": ("state", "who is there now, on change", 1, True),
+    "stats": ("stats", "how the device is doing, from time to time", 0, False),
+}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """JSON Schema of one payload.
+
+    Args:
+        name: `event`, `state` or `stats`.
+    """
+    document = {"$schema": DRAFT, "$id": f"urn:emotion-edge:{name}:1", **msgspec.json.schema(PAYLOADS[name])}
+    return dict(_clean(document))
+
+
+def asyncapi() -> dict[str, Any]:
+    """AsyncAPI 3 description of every topic."""
+    _, components = msgspec.json.schema_components(PAYLOADS.values(), ref_template="#/components/schemas/{name}")
+    payloads: dict[str, Any] = {name: {"$ref": f"#/components/schemas/{kind.__name__}"} for name, kind in PAYLOADS.items()}
+    payloads["availability"] = AVAILABILITY
+    parameters = {
+        "prefix": {"description": "mqtt.prefix, one level or more", "default": "emotion"},
+        "device": {"description": "mqtt.device, else the host's name"},
+    }
+    document = {
+        "asyncapi": "3.0.0",
+        "info": {"title": "emotion-edge", "version": "1", "description": "What a device publishes. See mqtt.md."},
+        "defaultContentType": "application/json",
+        "channels": {
+            name: {
+                "address": f"{{prefix}}/{{device}}/{address}",
+                "description": summary,
+                "parameters": parameters,
+                "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+            }
+            for name, (address, summary, _, _) in CHANNELS.items()
+        },
+        "operations": {
+            f"publish-{name}": {
+                "action": "send",
+                "channel": {"$ref": f"#/channels/{name}"},
+                "bindings": {"mqtt": {"qos": qos, "retain": retain, "bindingVersion": "0.2.0"}},
+            }
+            for name, (_, _, qos, retain) in CHANNELS.items()
+        },
+        "components": {
+            "messages": {
+                name: {
+                    "contentType": "text/plain" if name == "availability" else "application/json",
+                    "payload": payloads[name],
+                }
+                for name in CHANNELS
+            },
+            "schemas": components,
+        },
+    }
+    return dict(_clean(document))
+
+
+def files() -> dict[str, bytes]:
+    """Path under the source tree -> content."""
+    documents = {f"edge/delivery/{name}.schema.json": schema(name) for name in PAYLOADS}
+    documents["docs/asyncapi.json"] = asyncapi()
+    return {path: msgspec.json.format(msgspec.json.encode(document)) + b"\n" for path, document in documents.items()}
+
+
+def _clean(node: Any) -> Any:
+    """Descriptions come from docstrings, whose indentation differs between versions of Python."""
+    if isinstance(node, dict):
+        return {key: inspect.cleandoc(value) if key == "description" else _clean(value) for key, value in node.items()}
+    return [_clean(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+def main(root: Path) -> None:
+    """Write every file."""
+    for path, content in files().items():
+        (root / path).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

@@ -1,0 +1,98 @@
+"""Frame -> faces, each as the canonical square, whichever detector finds them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.config import DetectorSettings
+from edge.errors import DetectorError
+from edge.types import Face
+
+log = logging.getLogger(__name__)
+
+SYSTEM_MODELS = Path("/var/lib/emotion-edge/models")
+
+# The first is the name under which edge-fetch stores it; the rest are other exports of the same network.
+YUNET_FILES = ("face_detection_yunet_2023mar.onnx", "*yunet*.onnx")
+
+
+class FaceDetector(Protocol):
+    """Finds the faces of one frame. Not safe to share between threads: open one per thread."""
+
+    @property
+    def name(self) -> str:
+        """Which detector with which weights, for logs and stats."""
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find the faces of a frame.
+
+        Args:
+            image: uint8 (H, W, 3), BGR, of any size.
+
+        Returns:
+            Canonical squares in pixels of `image`, largest first.
+        """
+
+
+def open_detector(settings: DetectorSettings) -> FaceDetector:
+    """Build the detector that the settings ask for; `auto` takes yunet when its weights are there, else haar.
+
+    Raises:
+        DetectorError: the weights are missing or are no YuNet, or OpenCV has no Haar cascades.
+    """
+    weights = None if settings.kind == "haar" else find_weights(settings.weights)
+    if settings.kind == "yunet" and weights is None:
+        raise DetectorError("YuNet's weights are not on this machine; run `edge-fetch yunet`, or name a file as detector.weights")
+    # Imported here so that a board never loads the detector it does not use.
+    if weights is not None:
+        from edge.faces.yunet import YuNet
+
+        return YuNet(weights, settings.width, settings.min_score)
+    from edge.faces.haar import Haar
+
+    if settings.kind == "auto":
+        log.info("faces are found by haar; yunet misses far fewer of them: edge-fetch yunet")
+    return Haar(settings.width)
+
+
+def model_folders() -> tuple[Path, Path]:
+    """Where weights are kept: the machine's folder, then the user's cache, which is where edge-fetch puts them."""
+    return SYSTEM_MODELS, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emotion-edge"
+
+
+def find_weights(given: str | None) -> Path | None:
+    """YuNet's weights: the given file, else the first that is found in the usual folders.
+
+    Raises:
+        DetectorError: a file was given and is not there.
+    """
+    if given is not None:
+        if not Path(given).is_file():
+            raise DetectorError(f"{given}: no such file; detector.weights should name YuNet's .onnx")
+        return Path(given)
+    for folder in model_folders():
+        for pattern in YUNET_FILES:
+            found = sorted(path for path in folder.glob(pattern) if path.is_file())
+            if found:
+                return found[0]
+    return None
+
+
+def shrink(image: NDArray[np.uint8], width: int) -> tuple[NDArray[np.uint8], float]:
+    """Make a frame no wider than `width`.
+
+    Returns:
+        The frame and the factor that takes its coordinates back to the full frame.
+    """
+    height, full = image.shape[:2]
+    if full <= width:
+        return image, 1.0
+    size = (width, max(1, round(height * width / full)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), full / width

@@ -1,0 +1,44 @@
+# Sourced by the other scripts: makes .venv with the extras asked for, once, and installs Debian packages when root.
+# Usage: . scripts/env.sh; need_venv dev; need_packages mosquitto
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }
+
+as_root() { # run as root where that needs no password, else fail
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@" 2>/dev/null; fi
+}
+
+need_packages() { # need_packages PROGRAM:PACKAGE ...
+  local missing=()
+  for pair in "$@"; do command -v "${pair%%:*}" >/dev/null || [ -x "/usr/sbin/${pair%%:*}" ] || missing+=("${pair##*:}"); done
+  [ ${#missing[@]} = 0 ] && return
+  say "installing ${missing[*]} (Debian packages) ..."
+  as_root env DEBIAN_FRONTEND=noninteractive sh -c "apt-get update -qq && apt-get install -y -qq ${missing[*]}" >/dev/null ||
+    { echo "please install these first: sudo apt-get install ${missing[*]}" >&2; exit 2; }
+}
+
+find_python() { # the first Python that is new enough and works (pyenv's shims exist without working)
+  for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  echo "Python 3.10 to 3.13 is needed; set PYTHON to one" >&2
+  exit 2
+}
+
+need_venv() { # need_venv EXTRA
+  local python stamp
+  python=$(find_python)
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then need_packages no-such-program:python3-venv; fi
+  stamp="$1 $(sha256sum pyproject.toml | cut -c1-16) $("$python" --version) $PWD"
+  if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
+    say "making .venv with emotion-edge[$1] (about 2 minutes, once) ..."
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$1]"
+    echo "$stamp" >.venv/stamp
+  fi
+  export PATH="$PWD/.venv/bin:/usr/sbin:$PATH"
+}

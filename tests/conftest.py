@@ -1,0 +1,36 @@
+"""Fixtures that every room shares. Tests mirror the packages; tests/fakes.py holds small real implementations."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTDATA = Path(os.environ.get("EMOTION_EDGE_TESTDATA", ROOT.parent / "shared"))
+NO_DATA = "no test data: set EMOTION_EDGE_TESTDATA to the folder with data/, media/ and models/"
+
+
+@pytest.fixture(scope="session")
+def testdata() -> Path:
+    """The folder with real data, media and models; the test is skipped where it is absent."""
+    if not (TESTDATA / "data").is_dir():
+        pytest.skip(NO_DATA)
+    return TESTDATA
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was not tested for want of data."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(NO_DATA in str(report.longrepr) for report in skipped)
+    terminalreporter.write_line(f"{count} tests skipped for want of test data")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip while the data is there is a failure: it would hide what nobody looks at."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not (TESTDATA / "data").is_dir():
+        return
+    if reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

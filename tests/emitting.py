@@ -1,0 +1,32 @@
+"""Event drafts and settings for tests of the delivery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brokers import HOST
+
+from edge.config import DeliverySettings, MqttSettings, Settings
+from edge.delivery import Backoff, EventDraft, State
+
+QUICK = Backoff(first=0.05, limit=0.3)
+NOBODY = State(1, 0, None, (), "micro 1.0.0 ab12cd34", "0.1.0")
+
+
+def draft(number: int = 0, track: int = 1) -> EventDraft:
+    """A draft whose `at` tells it from others."""
+    return EventDraft(
+        "update", track, "happy", 0.9, {"happy": 0.9, "sad": 0.1}, (0.1, 0.2, 0.3, 0.4), 0.0, float(number), "m 1 ab12cd34"
+    )
+
+
+def drafts(count: int) -> list[EventDraft]:
+    """Drafts with running numbers."""
+    return [draft(number) for number in range(count)]
+
+
+def settings_for(port: int, *, mqtt: dict[str, Any] | None = None, **delivery: Any) -> Settings:
+    """Settings for a broker on the loopback."""
+    return Settings(
+        mqtt=MqttSettings(**{"host": HOST, "port": port, "device": "cam", **(mqtt or {})}), delivery=DeliverySettings(**delivery)
+    )
