@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import logging
-import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-import edge
-from converters.compress.quantize import SAMPLES, Calibration, choose, prepare
+from converters.compress.quantize import SAMPLES, Calibration, choose
 from converters.datasets import Dataset, open_dataset
 from converters.datasets.align import align
 from converters.datasets.doubts import doubts
@@ -27,12 +22,13 @@ from converters.load import FloatModel, load_model
 from converters.outputs import Outputs, check_outputs, plan, write_all
 from converters.proof.compare import Comparison, compare, latencies, scores_through_edge
 from converters.proof.golden import find_golden
+from converters.proof.measure import Measured, Progress, measure_float
+from converters.proof.provenance import digest, file_facts, versions
 from converters.proof.report import FORMAT, FileFacts, Report, Rows, figures, metrics
 from converters.quiet import quiet
-from converters.resolve import Predict, Resolved, resolve, resolve_labels
+from converters.resolve import Resolved, resolve, resolve_labels
 from edge.clock import rfc3339
-from edge.emotion.classify import Classifier, calibrated, check
-from edge.emotion.golden import golden_crop
+from edge.emotion.classify import Classifier, check
 from edge.emotion.manifest import FORMAT as MANIFEST_FORMAT
 from edge.emotion.manifest import Manifest, Quantization
 from edge.emotion.preprocess import to_tensor
@@ -41,16 +37,10 @@ from edge.runtime import open_runtime
 
 # What the flags and file names say -> what the manifest says.
 FORMATS: dict[str, Quantization] = {"int8": "int8", "fp16": "float16", "dynamic": "int8-dynamic", "fp32": "float32"}
-# Made-up pictures to measure on where there are no others; their numbers lie above those that golden pairs may use.
-MADE_UP, FIRST_MADE_UP = 400, 1000
-CHUNK = 512
 
 log = logging.getLogger(__name__)
 
 NOTHING_GIVEN = Description()
-
-# Passes items on and shows where it is: (items, what is being done).
-Progress = Callable[[Any, str], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +76,6 @@ class Request:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Rows to measure on: what the float network says of them, and their labels where they have some."""
-
-    pixels: NDArray[np.uint8]
-    truth: NDArray[np.int64] | None
-    reference: NDArray[np.float32]
-    rows: Rows
-    synthetic: bool
-
-
 def convert(request: Request, progress: Progress) -> list[Report]:
     """Convert, prove and write.
 
@@ -122,7 +101,7 @@ def convert(request: Request, progress: Progress) -> list[Report]:
     data, warnings, notes = _open(request, labels)
     resolved = resolve(model, predict, given, data.train if data else None, request.seed)
     calibration = choose(data.train if data else None, resolved.input, request.samples, request.seed)
-    measured = _measure(data, resolved, predict, progress)
+    measured = measure_float(data, resolved, predict, progress)
     runs = _build(request, model, given, labels, resolved, calibration)
     reports, files = [], {}
     speeds = latencies([runs["float32"][0], *(runs[FORMATS[name]][0] for name in request.formats)], measured.pixels)
@@ -166,20 +145,6 @@ def _open(request: Request, labels: tuple[str, ...]) -> tuple[Dataset | None, li
     return data, warnings, notes
 
 
-def _measure(data: Dataset | None, resolved: Resolved, predict: Predict, progress: Progress) -> _Measured:
-    spec = resolved.input
-    if data is not None and len(data.held_out):
-        pixels = prepare(data.held_out, np.arange(len(data.held_out)), spec)
-        truth, source, synthetic = data.held_out.labels, f"rows of {data.name} {data.held_out_name}", False
-    else:
-        pixels = np.stack([golden_crop(f"v1:{FIRST_MADE_UP + number}", spec) for number in range(MADE_UP)])
-        truth, source, synthetic = None, "made-up pictures", True
-    chunks = [pixels[i : i + CHUNK] for i in range(0, len(pixels), CHUNK)]
-    values = np.concatenate([predict(to_tensor(chunk, spec)) for chunk in progress(chunks, "measuring float")])
-    reference = np.stack([calibrated(row, resolved.output) for row in values])
-    return _Measured(pixels, truth, reference, Rows(len(pixels), source, _digest(pixels)), synthetic)
-
-
 def _build(
     request: Request,
     model: FloatModel,
@@ -192,8 +157,10 @@ def _build(
     from converters.export.tflite import save_fixed, to_tflite
 
     spec = resolved.input
-    source = _facts(request.source)
+    source = file_facts(request.source)
     samples = to_tensor(calibration.pixels, spec)
+    kind = "made-up pictures" if calibration.synthetic else "real pictures"
+    made_with = {"calibrated_with": kind, "calibrated_rows": len(calibration.pixels)}
     built: dict[Quantization, tuple[Classifier, bytes]] = {}
     with tempfile.TemporaryDirectory(prefix="edge-convert-") as folder:
         save_fixed(model, spec.height, spec.width, Path(folder))
@@ -216,10 +183,9 @@ def _build(
                     "source": source.file,
                     "source_sha256": source.sha256,
                     "loaded_by": model.loader,
-                    "calibrated_with": "made-up pictures" if calibration.synthetic else "real pictures",
-                    "calibrated_rows": len(calibration.pixels),
                     "seed": request.seed,
-                    "versions": _versions(),
+                    "versions": versions(),
+                    **(made_with if name == "int8" else {}),
                 },
             )
             with quiet():
@@ -234,13 +200,13 @@ def _report(
     resolved: Resolved,
     calibration: Calibration,
     data: Dataset | None,
-    measured: _Measured,
+    measured: Measured,
     comparison: Comparison,
     facts: tuple[int, float, float],
 ) -> Report:
     float_bytes, float_latency, latency = facts
     source = "made-up pictures" if data is None else f"rows of {data.name} {data.train_name}"
-    rows = Rows(len(calibration.pixels), source, _digest(calibration.pixels)) if manifest.quantization == "int8" else None
+    rows = Rows(len(calibration.pixels), source, digest(calibration.pixels)) if manifest.quantization == "int8" else None
     notes = [
         "latency is the median of single calls on one thread through the same runtime; float32 is the float network as TFLite"
     ]
@@ -254,8 +220,8 @@ def _report(
         at=rfc3339(time.time()),
         command=request.command,
         seed=request.seed,
-        versions=_versions(),
-        source=_facts(request.source),
+        versions=versions(),
+        source=file_facts(request.source),
         loaded_by=model.loader,
         artifact=FileFacts(manifest.file, manifest.sha256, manifest.bytes),
         quantization=manifest.quantization,
@@ -285,40 +251,6 @@ def _write(reports: Sequence[Report], files: dict[str, dict[Path, bytes]], outpu
     write_all({path: content for part in files.values() for path, content in part.items()})
     for output in outputs.values():
         output.failed.unlink(missing_ok=True)
-
-
-def _facts(path: Path) -> FileFacts:
-    digest, size = hashlib.sha256(), 0
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        content = file.read_bytes()
-        if path.is_dir():
-            digest.update(f"{file.relative_to(path)}\0{len(content)}\0".encode())
-        digest.update(content)
-        size += len(content)
-    return FileFacts(path.name, digest.hexdigest(), size)
-
-
-def _digest(pixels: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(pixels.tobytes()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    found = {"emotion-edge": edge.__version__, "python": platform.python_version(), "machine": platform.machine()}
-    for package in (
-        "tensorflow-cpu",
-        "tensorflow",
-        "keras",
-        "ai-edge-litert",
-        "tflite-runtime",
-        "numpy",
-        "opencv-python-headless",
-    ):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _json(content: Any) -> bytes:

@@ -18,9 +18,9 @@ class Heartbeats:
         self._limit = limit
         self._beats: dict[str, float] = {}
 
-    def beat(self, stage: str) -> None:
-        """Say that a stage is moving."""
-        self._beats[stage] = time.monotonic()
+    def beat(self, stage: str, at: float) -> None:
+        """Say when a stage last moved, on the monotonic clock."""
+        self._beats[stage] = at
 
     def hung(self) -> list[str]:
         """The stages that have not moved for too long."""

@@ -162,7 +162,7 @@ class Subscriber:
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_disconnect = lambda *_: self._ready.clear()
-        self._client.on_message = lambda _client, _data, message: self.messages.append((message.topic, message.payload))
+        self._client.on_message = lambda _client, _data, message: self.messages.append((message.topic, bytes(message.payload)))
         if start:
             self.start()
 

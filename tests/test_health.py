@@ -53,9 +53,9 @@ def test_without_a_manager_nothing_happens() -> None:
 
 def test_a_stage_that_does_not_move_hangs() -> None:
     beats = Heartbeats(limit=0.1)
-    beats.beat("capture")
-    beats.beat("analysis")
+    beats.beat("capture", time.monotonic())
+    beats.beat("analysis", time.monotonic())
     assert beats.hung() == []
     time.sleep(0.12)
-    beats.beat("analysis")
+    beats.beat("analysis", time.monotonic())
     assert beats.hung() == ["capture"]

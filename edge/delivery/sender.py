@@ -36,6 +36,7 @@ class Sender:
         self._in_flight: dict[int, int | str] = {}  # message id -> seq of an event, or another topic
         self._acknowledged: list[int] = []
         self._doubt_at: float | None = None
+        self._stopped_id: int | None = None
         self._replay_due = False
         self._reset(1)
 
@@ -61,11 +62,11 @@ class Sender:
                 case Acknowledged():
                     refusal = self._acknowledge(signal) or refusal
                 case Lost():
-                    self._in_flight.clear()
+                    self._reset(1)
         self._record(now)
         if refusal:
             self._session.give_up(refusal, now, self.outbox.waiting)
-            self._in_flight.clear()
+            self._reset(1)
         self._hold_or_forget(now)
         if self._session.connected:
             self.outbox.remember_session(clean=False)
@@ -78,20 +79,20 @@ class Sender:
 
     def say_stopped(self) -> None:
         """Announce a clean stop; `stopped_said` tells when the broker has it."""
-        self._stopped_said = False
-        self._publish(self._topics.availability, b"stopped", self._topics.availability)
+        self._stopped_id = self._publish(self._topics.availability, b"stopped")
 
     @property
     def stopped_said(self) -> bool:
         """Whether the broker has acknowledged what `say_stopped` sent."""
-        return self._stopped_said
+        return self._stopped_id is not None and self._stopped_id not in self._in_flight
 
     def _reset(self, capacity: int) -> None:
         """A new connection: nothing of an older one counts."""
         self._in_flight.clear()
         self._capacity, self._after = capacity, 0
         self._state_sent: bytes | None = None
-        self._state_there = self._online_sent = self._stopped_said = False
+        self._stopped_id = None
+        self._state_there = self._online_sent = False
 
     def _acknowledge(self, signal: Acknowledged) -> str | None:
         """Returns what the broker has refused, if it has."""
@@ -103,10 +104,8 @@ class Sender:
             self._acknowledged.append(item)
         elif item == self._topics.state:
             self._state_there = True
-        elif item == self._topics.availability:
-            self._stopped_said = True
-            if not self.outbox.waiting:
-                self._session.settled()
+        elif not self.outbox.waiting:
+            self._session.settled()
         return None
 
     def _record(self, now: float) -> None:
@@ -133,10 +132,10 @@ class Sender:
     def _send(self) -> None:
         state, stats = self.state, self.stats
         if state is not None and state != self._state_sent and self._room():
-            self._publish(self._topics.state, state, self._topics.state)
+            self._publish(self._topics.state, state)
             self._state_sent = state
         if self._state_there and not self._online_sent and self._room():
-            self._publish(self._topics.availability, b"online", self._topics.availability)
+            self._publish(self._topics.availability, b"online")
             self._online_sent = True
         if stats is not None:
             self._session.publish(self._topics.stats, stats, qos=0, retain=False)
@@ -152,8 +151,10 @@ class Sender:
                 self._in_flight[mid] = seq
                 self._after = seq
 
-    def _publish(self, topic: str, payload: bytes, item: str) -> None:
-        self._in_flight[self._session.publish(topic, payload, qos=1, retain=True)] = item
+    def _publish(self, topic: str, payload: bytes) -> int:
+        mid = self._session.publish(topic, payload, qos=1, retain=True)
+        self._in_flight[mid] = topic
+        return mid
 
     def _room(self) -> int:
         return max(0, self._capacity - len(self._in_flight))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 
 from edge.config import DetectorSettings
 from edge.errors import DetectorError
+from edge.places import model_folders
 from edge.types import Face
 
 log = logging.getLogger(__name__)
-
-SYSTEM_MODELS = Path("/var/lib/emotion-edge/models")
 
 # The first is the name under which edge-fetch stores it; the rest are other exports of the same network.
 YUNET_FILES = ("face_detection_yunet_2023mar.onnx", "*yunet*.onnx")
@@ -60,11 +58,6 @@ def open_detector(settings: DetectorSettings) -> FaceDetector:
     if settings.kind == "auto":
         log.info("faces are found by haar; yunet misses far fewer of them: edge-fetch yunet")
     return Haar(settings.width)
-
-
-def model_folders() -> tuple[Path, Path]:
-    """Where weights are kept: the machine's folder, then the user's cache, which is where edge-fetch puts them."""
-    return SYSTEM_MODELS, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emotion-edge"
 
 
 def find_weights(given: str | None) -> Path | None:

@@ -27,8 +27,10 @@ class Haar:
 
     def __init__(self, width: int) -> None:
         try:
-            self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / CASCADE))
-        except (AttributeError, cv2.error):
+            from cv2 import data
+
+            self._cascade = cv2.CascadeClassifier(str(Path(data.haarcascades) / CASCADE))
+        except (ImportError, AttributeError):
             raise DetectorError("this OpenCV has no Haar cascades; pip install 'opencv-python-headless>=4.8,<5'") from None
         if self._cascade.empty():
             raise DetectorError(f"OpenCV's {CASCADE} cannot be read; reinstall opencv-python-headless>=4.8,<5")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from converters.cli.convert import main
+from converters.datasets import Dataset, open_dataset
 from converters.quiet import import_tensorflow, quiet
 
 
@@ -61,3 +62,9 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., 
         return err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fer2013(testdata: Path) -> Dataset:
+    """The real faces: reading them takes seconds, so they are read once."""
+    return open_dataset(testdata / "data" / "fer2013-train-public.npz")

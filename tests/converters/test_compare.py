@@ -53,7 +53,7 @@ def test_answers_that_change_without_loss_fail_on_agreement():
 
 def test_a_rare_class_that_is_lost_fails_though_accuracy_holds():
     truth = np.array([0] * 480 + [1] * 480 + [2] * 20 + [3] * 20)
-    comparison = _compare(truth, {row: 0 for row in range(960, 968)})
+    comparison = _compare(truth, dict.fromkeys(range(960, 968), 0))
     assert comparison.checks[1].figure == 0.8
     assert _failed(comparison) == ["recall drop of c"]
 

@@ -18,10 +18,10 @@ PIXELS = " ".join(["7"] * 2304)
 HEADER = "emotion,pixels,Usage\n"
 
 
-def test_the_csv_that_users_have_holds_what_the_npz_holds(testdata: Path, tmp_path: Path):
+def test_the_csv_that_users_have_holds_what_the_npz_holds(testdata: Path, fer2013: Dataset, tmp_path: Path):
     tool = testdata / "tools" / "fer2013_csv.py"
     subprocess.run([sys.executable, str(tool), str(tmp_path / "fer2013.csv"), "40"], check=True)
-    csv, npz = open_dataset(tmp_path / "fer2013.csv"), open_dataset(testdata / "data" / "fer2013-train-public.npz")
+    csv, npz = open_dataset(tmp_path / "fer2013.csv"), fer2013
     for one, other in ((csv.train, npz.train), (csv.held_out, npz.held_out)):
         assert len(one) == 40
         assert np.array_equal(one.images, other.images[:40])

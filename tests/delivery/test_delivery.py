@@ -369,12 +369,13 @@ def test_a_full_outbox_drops_the_oldest_and_says_so_once(
     for number in range(50):
         delivery.put([draft(number)])
     wait_for(lambda: delivery.counters == Counters(waiting=20, dropped=30))
-    assert caplog.text.count("is full") == 1
+    wait_for(lambda: "is full" in caplog.text)
     with mosquitto:
         mosquitto.start()
         with Subscriber(mosquitto.port) as subscriber:
             subscriber.wait_for_ids(20)
             assert [event["seq"] for event in subscriber.events()][:20] == list(range(31, 51))
+    assert caplog.text.count("is full") == 1
 
 
 def test_two_at_one_state_folder_and_missing_files_are_refused_at_once(tmp_path: Path, deliver: Deliver) -> None:

@@ -1,0 +1,54 @@
+"""What live sources have in common: OpenCV's capture, stamped by the clocks at the moment a frame arrives."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+
+from edge.errors import CameraError
+from edge.types import Frame
+
+
+class LiveVideo:
+    """An open `cv2.VideoCapture` whose frames go by while nobody reads them."""
+
+    live = True
+
+    def __init__(self, capture: cv2.VideoCapture, name: str) -> None:
+        """Take over an opened capture.
+
+        Args:
+            capture: opened; closed here, also when this fails.
+            name: what messages call the source; no passwords.
+
+        Raises:
+            CameraError: it gives no frame.
+        """
+        self._capture, self._name, self._number = capture, name, 0
+        try:
+            height, width = self.read().image.shape[:2]
+        except CameraError:
+            self.close()
+            raise
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        # Streams without a rate of their own tell their time base instead, such as 90000.
+        self._description = f"{name}, {width}x{height}" + (f" at {rate:g} frames/s" if 0 < rate <= 1000 else "")
+
+    def read(self) -> Frame:
+        try:
+            good, image = self._capture.read()
+        except cv2.error:
+            good, image = False, None
+        if not good or image is None:
+            raise CameraError(f"{self._name} gives no frames; check its cable, power and whether another program holds it")
+        frame = Frame(np.asarray(image, np.uint8), self._number, time.monotonic(), time.time())
+        self._number += 1
+        return frame
+
+    def describe(self) -> str:
+        return self._description
+
+    def close(self) -> None:
+        self._capture.release()

@@ -1,0 +1,34 @@
+"""An rtsp or http camera, by the FFmpeg inside OpenCV."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+import cv2
+
+from edge.camera.live import LiveVideo
+from edge.errors import CameraError
+
+# Without them FFmpeg waits for ever on a camera that has gone silent.
+OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 5000, 5000
+
+
+def open_stream(url: str) -> LiveVideo:
+    """Open a network camera.
+
+    Raises:
+        CameraError: nobody answers, or what answers is no video.
+    """
+    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, timeouts)
+    name = f"stream {without_secrets(url)}"
+    if not capture.isOpened():
+        capture.release()
+        raise CameraError(f"{name} cannot be opened; check address, user and password, and that it is a video stream")
+    return LiveVideo(capture, name)
+
+
+def without_secrets(url: str) -> str:
+    """A url as logs may show it: no user, no password, no query (cameras put tokens there)."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

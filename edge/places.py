@@ -1,0 +1,13 @@
+"""Where weights are kept on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SYSTEM_MODELS = Path("/var/lib/emotion-edge/models")
+
+
+def model_folders() -> tuple[Path, Path]:
+    """The machine's folder, then the user's cache, which is where edge-fetch puts them (XDG base directory specification)."""
+    return SYSTEM_MODELS, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emotion-edge"
