@@ -153,21 +153,27 @@ class Subscriber:
     ) -> None:
         self.port, self.topic, self.messages = port, topic, list[tuple[str, bytes]]()
         self._ready = threading.Event()
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, name, clean_session=not persistent, protocol=MQTTProtocolVersion.MQTTv311
-        )
-        if username:
-            self._client.username_pw_set(username, password)
-        self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
-        self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.on_disconnect = lambda *_: self._ready.clear()
-        self._client.on_message = lambda _client, _data, message: self.messages.append((message.topic, bytes(message.payload)))
+        self._name, self._persistent, self._login = name, persistent, (username, password)
         if start:
             self.start()
 
+    def _new_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, self._name, clean_session=not self._persistent, protocol=MQTTProtocolVersion.MQTTv311
+        )
+        if self._login[0]:
+            client.username_pw_set(*self._login)
+        client.reconnect_delay_set(1, 1)
+        client.on_connect = lambda client, *_: client.subscribe(self.topic, qos=1)
+        client.on_subscribe = lambda *_: self._ready.set()
+        client.on_disconnect = lambda *_: self._ready.clear()
+        client.on_message = lambda _client, _data, message: self.messages.append((message.topic, bytes(message.payload)))
+        return client
+
     def start(self, wait: bool = True) -> None:
         """Connect; wait until the subscription stands, or leave that to the background."""
+        # A client anew: paho leaks its wake-up sockets when one client's loop is started twice.
+        self._client = self._new_client()
         self._client.connect_async(HOST, self.port, keepalive=10)
         self._client.loop_start()
         if wait:

