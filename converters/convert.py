@@ -216,7 +216,7 @@ def _report(
         notes.append("agreement on made-up pictures is lower than on faces; it only tells a broken conversion from a sound one")
     return Report(
         format=FORMAT,
-        verdict=comparison.verdict,  # type: ignore[arg-type]
+        verdict=comparison.verdict,
         at=rfc3339(time.time()),
         command=request.command,
         seed=request.seed,

@@ -44,7 +44,7 @@ def main() -> int:
         data = ["--data", arguments.data] if arguments.data else []
         if status := subprocess.run([BIN / "edge-convert", "--int8", model, *data]).returncode:
             return status
-        step("2. faces become events; this is what a subscriber of emotion/# receives")
+        step("2. faces become events; this is what a subscriber receives")
         with broker(work) as port, subscriber(port) as received:
             status = run_pipeline(source, model.with_suffix(".int8.tflite"), port, work)
             # The broker has every event by now; what is left is its way to the subscriber.
@@ -133,7 +133,8 @@ def subscriber(port: int) -> Iterator[list[dict[str, Any]]]:
             events.append(json.loads(message.payload))
 
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="demo-subscriber")
-    client.on_connect = lambda client, *_: client.subscribe("emotion/#", qos=1)
+    topics = [("emotion/+/availability", 1), ("emotion/+/events", 1)]
+    client.on_connect = lambda client, *_: client.subscribe(topics)
     client.on_message = receive
     client.connect("127.0.0.1", port)
     client.loop_start()

@@ -37,7 +37,7 @@ need_venv() { # need_venv EXTRA
   if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
     say "making .venv with emotion-edge[$1] (about 2 minutes, once) ..."
     [ -x .venv/bin/python ] || "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$1]"
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".[$1]"
     echo "$stamp" >.venv/stamp
   fi
   export PATH="$PWD/.venv/bin:/usr/sbin:$PATH"

@@ -238,10 +238,11 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path: Path, part: str) -> None:
     (tmp_path / "text.mp4").write_text("no video\n" * 100)
     (tmp_path / "lonely.tflite").write_bytes(b"x")
     status, said = run(tmp_path, free_port(), "--service-log-level", "error", *MISTAKES[part])
-    lines = [line for line in said.splitlines() if "XNNPACK" not in line]
+    # The TFLite runtime's C++ greets on standard error; how chattily depends on its version.
+    lines = [line for line in said.splitlines() if line.startswith("edge-run: ")]
     assert status == 2, said
     assert len(lines) == 1, said
-    assert lines[0].startswith("edge-run: ")
+    assert "Traceback" not in said
     assert part in lines[0]
     assert "hunter2" not in said
 

@@ -45,7 +45,7 @@ def augment_batch(images: NDArray[np.uint8], settings: Augment, rng: np.random.G
     Returns:
         float32 (N, H, W) in 0..255.
     """
-    count, height, width = images.shape
+    count, (height, width) = len(images), images.shape[1:]
     angle = np.deg2rad(rng.uniform(-settings.rotate, settings.rotate, count))
     scale = 1 + rng.uniform(-settings.zoom, settings.zoom, count)
     mirror = np.where(rng.random(count) < settings.flip, -1.0, 1.0)

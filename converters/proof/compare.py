@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -22,6 +23,8 @@ SPREAD_CLASSES, SPREAD_SHARE = 3, 0.05
 # on .87 to .97 of them. So they can only tell a broken conversion from a sound one.
 SYNTHETIC_AGREEMENT = 0.75
 CALLS = 200
+
+Verdict = Literal["passed", "failed", "unproven"]
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -54,7 +57,7 @@ class Comparison:
     proven: bool
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """`failed`, `unproven` (nothing failed, but nothing was labelled) or `passed`."""
         if not all(check.passed for check in self.checks):
             return "failed"

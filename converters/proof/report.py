@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
-from converters.proof.compare import Check, Comparison
+from converters.proof.compare import Check, Comparison, Verdict
 from converters.proof.evaluate import Quality
 from edge.emotion.manifest import InputSpec, OutputSpec, Quantization
 
@@ -45,7 +44,7 @@ class Report(msgspec.Struct, frozen=True):
     """One conversion; see docs/convert.md for every key."""
 
     format: int
-    verdict: Literal["passed", "failed", "unproven"]
+    verdict: Verdict
     at: str
     command: str
     seed: int
