@@ -96,7 +96,9 @@ def test_the_example_configuration_is_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     lines = example_config().splitlines()
     # What is commented out without a blank is a key; "..." stands for one that has no default.
-    file.write_text("\n".join(line.removeprefix("#") if not line.startswith("# ") and '"..."' not in line else "" for line in lines))
+    file.write_text(
+        "\n".join(line.removeprefix("#") if not line.startswith("# ") and '"..."' not in line else "" for line in lines)
+    )
     assert read_settings(file, {}) == Settings()
     assert sum(line.startswith("#") and not line.startswith("# ") for line in lines) == len(list(keys()))
 

@@ -89,7 +89,9 @@ def yunet(testdata: Path) -> list[str | Path]:
 
 
 @pytest.mark.parametrize("detector", ["haar", "yunet"])
-def test_two_people_are_two_tracks(tmp_path: Path, mosquitto: Mosquitto, subscriber: Subscriber, testdata: Path, detector: str) -> None:
+def test_two_people_are_two_tracks(
+    tmp_path: Path, mosquitto: Mosquitto, subscriber: Subscriber, testdata: Path, detector: str
+) -> None:
     flags = yunet(testdata) if detector == "yunet" else ["--detector", "haar"]
     status, said = run(tmp_path, mosquitto.port, "--source", testdata / "media/two-people.jpg", *flags)
     assert status == 0, said
@@ -166,7 +168,9 @@ def test_a_broker_that_is_killed_in_the_middle_loses_nothing(tmp_path: Path, awa
     assert in_order(subscriber.events())
 
 
-def test_without_a_broker_a_file_ends_with_3_and_the_next_run_delivers(tmp_path: Path, away: tuple[Mosquitto, Subscriber]) -> None:
+def test_without_a_broker_a_file_ends_with_3_and_the_next_run_delivers(
+    tmp_path: Path, away: tuple[Mosquitto, Subscriber]
+) -> None:
     broker, subscriber = away
     status, said = run(tmp_path, broker.port, "--source", "demo", "--detector", "haar", "--drain-timeout", "1")
     count = stored(tmp_path)
@@ -251,7 +255,9 @@ def test_three_mistakes_in_a_file_are_three_lines(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[camra]\nsource = "0"\n[mqtt]\nhots = "x"\nport = 0\n')
     status, said = run(tmp_path, free_port(), "--config", "config.toml")
     assert status == 2
-    assert [part in line for part, line in zip(("camera?", "mqtt.host?", "mqtt.port"), said.splitlines(), strict=True)] == [True] * 3
+    lines = said.splitlines()
+    assert len(lines) == 3
+    assert all(part in line for part, line in zip(("camera?", "mqtt.host?", "mqtt.port"), lines, strict=True))
 
 
 def test_as_a_service_a_missing_camera_degrades_and_the_watchdog_is_fed(

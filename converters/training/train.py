@@ -7,7 +7,6 @@ Each epoch writes `last.keras` under another name and renames it, so a kill at a
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +82,8 @@ class _Run(keras.callbacks.Callback):
         self._images = normalise(np.asarray(data.held_out.images))
         self._labels = data.held_out.labels
         self._epochs, self._report = epochs, report
-        self._start, self._copy = 0.0, None
+        self._start = 0.0
+        self._copy: Any = None
 
     def resume(self, epochs: int) -> None:
         self.history = _read_log(self._log)[:epochs]
@@ -99,11 +99,12 @@ class _Run(keras.callbacks.Callback):
             variable.assign(average)
         return self._copy
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
         self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        assert logs is not None and self._labels is not None
+        assert logs is not None
+        assert self._labels is not None
         averaged = self._average()
         accuracy, recall = _score(averaged.predict(self._images, batch_size=512, verbose=0), self._labels)
         if all(accuracy > line.held_out_accuracy for line in self.history):
@@ -164,7 +165,7 @@ def _claim(folder: Path, recipe: Recipe) -> None:
 def _save(model: Any, path: Path) -> None:
     temporary = path.with_name(f"writing-{path.name}")
     model.save(temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _read_log(path: Path) -> list[Epoch]:
@@ -180,4 +181,4 @@ def _write_log(path: Path, history: list[Epoch]) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(Epoch._fields)
         rows.writerows([line.epoch, *(f"{value:.5f}" for value in line[1:])] for line in history)
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -74,7 +74,9 @@ def state_dir(settings: Settings) -> Path:
 
 def _log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_JournalFormatter() if os.environ.get("JOURNAL_STREAM") else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(
+        _JournalFormatter() if os.environ.get("JOURNAL_STREAM") else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+    )
     logging.basicConfig(level=settings.service.log_level.upper(), handlers=[handler])
 
 

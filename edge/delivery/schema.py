@@ -89,9 +89,14 @@ def files() -> dict[str, bytes]:
 
 
 def _clean(node: Any) -> Any:
-    """Descriptions come from docstrings, whose indentation differs between versions of Python."""
+    """The same text from every version: docstrings differ in indentation by Python, `anyOf` in order by msgspec."""
     if isinstance(node, dict):
-        return {key: inspect.cleandoc(value) if key == "description" else _clean(value) for key, value in node.items()}
+        cleaned: dict[str, Any] = {
+            key: inspect.cleandoc(value) if key == "description" else _clean(value) for key, value in node.items()
+        }
+        if "anyOf" in cleaned:
+            cleaned["anyOf"].sort(key=msgspec.json.encode)
+        return cleaned
     return [_clean(value) for value in node] if isinstance(node, list | tuple) else node
 
 

@@ -147,5 +147,7 @@ def verify_file(manifest: Manifest, model: Path) -> bytes:
         raise ModelError(f"{model}: {len(content)} bytes, its manifest says {manifest.bytes}; the file is damaged or another one")
     digest = hashlib.sha256(content).hexdigest()
     if digest != manifest.sha256:
-        raise ModelError(f"{model}: sha256 is {digest[:12]}…, its manifest says {manifest.sha256[:12]}…; convert or copy it again")
+        raise ModelError(
+            f"{model}: sha256 is {digest[:12]}…, its manifest says {manifest.sha256[:12]}…; convert or copy it again"
+        )
     return content

@@ -14,10 +14,13 @@ from edge.types import Face
 
 CASCADE = "haarcascade_frontalface_default.xml"
 
-SCALE_STEP = 1.1
-NEIGHBOURS = 5
-# Of the shrunk frame, pixels; the cascade's own window is 24.
-SMALLEST = 24
+# First look, over the whole shrunk frame. Fewer neighbours find 2 % more faces and three times as many false ones.
+STEP, NEIGHBOURS, SMALLEST = 1.1, 4, 24
+
+# Second look, at each find alone, brought to one size and searched in fine steps: the first look's steps of 10 % cost
+# mini-Xception 1.5 points on FER2013, this one's 0.6, and what is no face is seldom found twice.
+LOOK_FACE, LOOK_SIDE, LOOK_STEP, LOOK_NEIGHBOURS = 48, 82, 1.03, 3
+LOOK_RANGE = (36, 64)
 
 
 class Haar:
@@ -38,10 +41,26 @@ class Haar:
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         small, scale = shrink(image, self._width)
-        gray = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-        boxes = self._cascade.detectMultiScale(
-            gray, scaleFactor=SCALE_STEP, minNeighbors=NEIGHBOURS, minSize=(SMALLEST, SMALLEST)
-        )
-        # Haar's box is FER2013's square as it stands: median 0.25, 0.25, 47.25 of 48 over the data set.
-        faces = [Face((x + w / 2) * scale, (y + h / 2) * scale, w * scale) for x, y, w, h in np.reshape(boxes, (-1, 4)).tolist()]
+        gray = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+        boxes = self._cascade.detectMultiScale(gray, scaleFactor=STEP, minNeighbors=NEIGHBOURS, minSize=(SMALLEST, SMALLEST))
+        finds = (self._look(gray, Face(x + w / 2, y + h / 2, w)) for x, y, w, h in np.reshape(boxes, (-1, 4)).tolist())
+        faces = [Face(face.x * scale, face.y * scale, face.side * scale) for face in finds if face is not None]
         return sorted(faces, key=lambda face: -face.side)
+
+    def _look(self, gray: NDArray[np.uint8], find: Face) -> Face | None:
+        """Search the surroundings of a find again; None when there is no face after all."""
+        step = find.side / LOOK_FACE
+        left, top = (middle - LOOK_SIDE / 2 * step for middle in (find.x, find.y))
+        # Pixel centres of the patch -> pixel centres of the frame.
+        matrix = np.array([[step, 0, left + step / 2 - 0.5], [0, step, top + step / 2 - 0.5]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        patch = cv2.warpAffine(gray, matrix, (LOOK_SIDE, LOOK_SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        smallest, largest = ((side, side) for side in LOOK_RANGE)
+        boxes, votes = self._cascade.detectMultiScale2(
+            patch, scaleFactor=LOOK_STEP, minNeighbors=LOOK_NEIGHBOURS, minSize=smallest, maxSize=largest
+        )
+        if not len(boxes):
+            return None
+        x, y, w, h = (float(value) for value in boxes[int(np.argmax(votes))])
+        # Haar's box is FER2013's square as it stands: median 0.25, 0.25, 47.25 of 48 over the data set.
+        return Face(left + (x + w / 2) * step, top + (y + h / 2) * step, w * step)

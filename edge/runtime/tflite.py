@@ -54,14 +54,14 @@ def _quantize(tensor: NDArray[np.float32], detail: dict[str, Any]) -> NDArray[An
     dtype, (scale, zero) = np.dtype(detail["dtype"]), detail["quantization"]
     if dtype == np.float32:
         return tensor
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(detail["dtype"])
     steps = np.rint(tensor / np.float32(scale)) + zero
-    return np.clip(steps, limits.min, limits.max).astype(dtype)
+    return np.asarray(np.clip(steps, limits.min, limits.max), dtype)
 
 
 def _dequantize(tensor: NDArray[Any], detail: dict[str, Any]) -> NDArray[np.float32]:
     if tensor.dtype == np.float32:
-        return tensor
+        return np.asarray(tensor, np.float32)
     scale, zero = detail["quantization"]
     return np.asarray((tensor.astype(np.float32) - np.float32(zero)) * np.float32(scale), np.float32)
 

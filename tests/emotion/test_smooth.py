@@ -11,7 +11,9 @@ LABELS = ("angry", "happy", "neutral")
 HAPPY, NEUTRAL, TORN = (0.05, 0.9, 0.05), (0.05, 0.05, 0.9), (0.34, 0.33, 0.33)
 
 
-def play(settings: EmotionSettings, *parts: tuple[tuple[float, ...], float], fps: float = 10) -> list[tuple[float, Emotion | None]]:
+def play(
+    settings: EmotionSettings, *parts: tuple[tuple[float, ...], float], fps: float = 10
+) -> list[tuple[float, Emotion | None]]:
     """Feed each (scores, seconds) in turn; returns (time, emotion) of each frame."""
     smoother, frame, result = Smoother(LABELS, settings), 0, []
     for scores, seconds in parts:
@@ -64,7 +66,8 @@ def test_low_scores_are_uncertain_and_carry_the_largest_as_confidence() -> None:
 def test_the_average_does_not_depend_on_the_frame_rate() -> None:
     settings = EmotionSettings(smoothing=0.5, dwell=0)
     ends = [play(settings, (HAPPY, 1.0), (NEUTRAL, 1.0), fps=fps)[-1][1] for fps in (10, 40)]
-    assert ends[0] is not None and ends[1] is not None
+    assert ends[0] is not None
+    assert ends[1] is not None
     # One second after the last happy frame, at either rate.
     np.testing.assert_allclose(ends[0].scores, ends[1].scores, atol=1e-5)
     assert ends[0].scores[1] == pytest.approx(0.05 + 0.85 * np.exp(-1 / 0.5), abs=1e-4)

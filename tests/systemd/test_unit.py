@@ -36,7 +36,13 @@ def test_exposure_is_at_most_two() -> None:
 
 def test_the_service_never_gives_up_but_for_a_bad_configuration() -> None:
     lines = UNIT.read_text().splitlines()
-    for line in ("Type=notify", "Restart=on-failure", "StartLimitIntervalSec=0", "RestartPreventExitStatus=2", "StateDirectoryMode=0700"):
+    for line in (
+        "Type=notify",
+        "Restart=on-failure",
+        "StartLimitIntervalSec=0",
+        "RestartPreventExitStatus=2",
+        "StateDirectoryMode=0700",
+    ):
         assert line in lines
 
 

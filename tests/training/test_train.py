@@ -68,7 +68,9 @@ def test_a_run_learns_and_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, s
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     # One thread, so that sums are made in one order and two runs can be held against each other.
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    done = subprocess.run(command(recipe, stripes, whole), env=environment, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        command(recipe, stripes, whole), env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
     assert "edge-convert --int8" in done.stdout
     lines = log(whole)
     assert [line["epoch"] for line in lines] == ["0", "1", "2", "3"]
@@ -99,7 +101,9 @@ def test_a_run_learns_and_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, s
         ("[network", "TOML"),
     ],
 )
-def test_a_recipe_that_cannot_be_used_is_one_line(tmp_path: Path, stripes: Path, text: str, part: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_that_cannot_be_used_is_one_line(
+    tmp_path: Path, stripes: Path, text: str, part: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     from converters.cli.train import main
 
     recipe = tmp_path / "bad.toml"
