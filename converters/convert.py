@@ -213,7 +213,7 @@ def _report(
     if comparison.agreement is None:
         notes.append("made-up pictures fall into fewer than three classes of this network; their agreement says nothing")
     elif measured.synthetic:
-        notes.append("agreement on made-up pictures is lower than on faces; it only tells a broken conversion from a sound one")
+        notes.append("agreement is that on made-up pictures of which the float network is sure; faces are another matter")
     return Report(
         format=FORMAT,
         verdict=comparison.verdict,

@@ -89,3 +89,14 @@ def shrink(image: NDArray[np.uint8], width: int) -> tuple[NDArray[np.uint8], flo
         return image, 1.0
     size = (width, max(1, round(height * width / full)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), full / width
+
+
+def overlap(a: Face, b: Face) -> float:
+    """Intersection over union of two squares, roll left aside: 0..1."""
+    reach = (a.side + b.side) / 2
+    wide = min(reach - abs(a.x - b.x), a.side, b.side)
+    high = min(reach - abs(a.y - b.y), a.side, b.side)
+    if wide <= 0 or high <= 0:
+        return 0.0
+    shared = wide * high
+    return shared / (a.side**2 + b.side**2 - shared)

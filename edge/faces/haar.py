@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import DetectorError
-from edge.faces import shrink
+from edge.faces import overlap, shrink
 from edge.types import Face
 
 CASCADE = "haarcascade_frontalface_default.xml"
@@ -21,6 +21,8 @@ STEP, NEIGHBOURS, SMALLEST = 1.1, 4, 24
 # mini-Xception 1.5 points on FER2013, this one's 0.6, and what is no face is seldom found twice.
 LOOK_FACE, LOOK_SIDE, LOOK_STEP, LOOK_NEIGHBOURS = 48, 82, 1.03, 3
 LOOK_RANGE = (36, 64)
+
+OVERLAP = 0.3
 
 
 class Haar:
@@ -44,8 +46,12 @@ class Haar:
         gray = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
         boxes = self._cascade.detectMultiScale(gray, scaleFactor=STEP, minNeighbors=NEIGHBOURS, minSize=(SMALLEST, SMALLEST))
         finds = (self._look(gray, Face(x + w / 2, y + h / 2, w)) for x, y, w, h in np.reshape(boxes, (-1, 4)).tolist())
-        faces = [Face(face.x * scale, face.y * scale, face.side * scale) for face in finds if face is not None]
-        return sorted(faces, key=lambda face: -face.side)
+        faces: list[Face] = []
+        for find in sorted((find for find in finds if find is not None), key=lambda face: -face.side):
+            # Two finds of the first look may turn out to be the same face.
+            if all(overlap(find, face) < OVERLAP for face in faces):
+                faces.append(find)
+        return [Face(face.x * scale, face.y * scale, face.side * scale) for face in faces]
 
     def _look(self, gray: NDArray[np.uint8], find: Face) -> Face | None:
         """Search the surroundings of a find again; None when there is no face after all."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.config import TrackSettings
+from edge.faces import overlap
 from edge.types import Face, Frame, TrackedFace
 
 # A fast face may leave its own square between two detections; then it is the one that is near and of like size.
@@ -62,12 +63,15 @@ class Tracker:
         return self._living(), ended
 
     def coast(self, frame: Frame) -> tuple[list[TrackedFace], list[int]]:
-        """Go through a frame in which nobody looked for faces: the places stay, and `seen` is what it was.
+        """Go through a frame in which nobody looked for faces: the places stay, and none is `seen`.
 
         Returns:
             As `update`.
         """
-        return self._living(), self._expire(frame)
+        ended = self._expire(frame)
+        for track in self._tracks:
+            track.seen = False
+        return self._living(), ended
 
     def end(self) -> list[int]:
         """End all tracks: the source is through. Returns their numbers."""
@@ -85,17 +89,6 @@ class Tracker:
         gone = [track.number for track in self._tracks if frame.time - track.seen_at > self._settings.max_gap]
         self._tracks = [track for track in self._tracks if track.number not in gone]
         return gone
-
-
-def overlap(a: Face, b: Face) -> float:
-    """Intersection over union of two squares, roll left aside: 0..1."""
-    reach = (a.side + b.side) / 2
-    wide = min(reach - abs(a.x - b.x), a.side, b.side)
-    high = min(reach - abs(a.y - b.y), a.side, b.side)
-    if wide <= 0 or high <= 0:
-        return 0.0
-    shared = wide * high
-    return shared / (a.side**2 + b.side**2 - shared)
 
 
 def _pairs(tracks: list[_Track], faces: Sequence[Face], min_overlap: float) -> list[tuple[_Track, Face]]:
