@@ -1,7 +1,7 @@
 """How light edge-run is on this machine: start to first event at a subscriber, peak memory, speed against real time.
 
     python benchmarks/run.py                      # the demo source
-    python benchmarks/run.py clip.mp4 --runs 5    # your own clip; detector flags go through: -- --detector haar
+    python benchmarks/run.py clip.mp4 --runs 5    # your own clip; what follows -- goes to edge-run: -- --detector haar
 
 Every run is a fresh process against a real mosquitto of its own. Medians are printed, with the smallest and largest.
 """
@@ -30,8 +30,8 @@ def main() -> int:
     parser.add_argument("source", nargs="?", default="demo")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("flags", nargs="*", help="further flags of edge-run, after --")
-    arguments = parser.parse_args()
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
     mosquitto = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
     if mosquitto is None:
         raise SystemExit("mosquitto is needed: apt-get install mosquitto")
@@ -42,7 +42,7 @@ def main() -> int:
         broker = subprocess.Popen([mosquitto, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(0.5)
-            runs = [one_run(arguments.source, arguments.flags, port, Path(folder) / f"state{i}") for i in range(arguments.runs)]
+            runs = [one_run(arguments.source, flags, port, Path(folder) / f"state{i}") for i in range(arguments.runs)]
         finally:
             broker.terminate()
             broker.wait(5)
@@ -58,7 +58,7 @@ def main() -> int:
     if arguments.json:
         print(json.dumps(report))
         return 0
-    print(f"edge-run --source {arguments.source} {' '.join(arguments.flags)}: {arguments.runs} runs on {os.cpu_count()} cores")
+    print(f"edge-run --source {arguments.source} {' '.join(flags)}: {arguments.runs} runs on {os.cpu_count()} cores")
     for name, values in report.items():
         print(f"  {name:26} {statistics.median(values):8.2f}   ({min(values):.2f} .. {max(values):.2f})")
     return 0
