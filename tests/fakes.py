@@ -1,3 +1,38 @@
 """Small real implementations of our own protocols, for tests."""
 
 from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from edge.errors import CameraError
+from edge.types import Frame
+
+
+class ScriptedCamera:
+    """A camera that gives runs of frames: between two runs, and at the end when live, it fails; or a read blocks."""
+
+    def __init__(self, runs: list[int], live: bool, pause: float = 0.0, then_block: bool = False) -> None:
+        self.live, self.closed, self.release = live, False, threading.Event()
+        self._runs, self._pause, self._then_block, self._number = list(runs), pause, then_block, 0
+
+    def read(self) -> Frame | None:
+        if self._runs and self._runs[0] > 0:
+            self._runs[0] -= 1
+            self._number += 1
+            time.sleep(self._pause)
+            return Frame(np.zeros((1, 1, 3), np.uint8), self._number - 1, self._number / 10, self._number / 10)
+        if self._then_block:
+            self.release.wait(30)
+        self._runs = self._runs[1:]
+        if self.live:
+            raise CameraError("the script is through")
+        return None
+
+    def describe(self) -> str:
+        return "scripted camera"
+
+    def close(self) -> None:
+        self.closed = True

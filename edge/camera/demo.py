@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from edge.errors import CameraError
 from edge.types import Frame
 
-# Public-domain portraits: Grace Hopper (US Navy), Eileen Collins (NASA).
-PORTRAITS = (("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"), ("skimage", "data/astronaut.png"))
+# Public-domain portraits: Grace Hopper (US Navy), Eileen Collins (NASA); the package, the file in it, and the part that
+# shows head and shoulders as fractions: left, top, right, bottom.
+PORTRAITS = (
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", (0.0, 0.0, 1.0, 1.0)),
+    ("skimage", "data/astronaut.png", (0.16, 0.0, 0.72, 0.66)),
+)
 
 WIDTH, HEIGHT, RATE, SECONDS = 640, 480, 15.0, 12.0
 # Seconds in which a visitor slides in or out.
@@ -48,13 +52,11 @@ class Demo:
     live = False
 
     def __init__(self) -> None:
-        paths = find_portraits()
-        if not paths:
+        portraits = find_portraits()
+        if not portraits:
             raise CameraError("no portraits for the demo on this machine; pip install 'emotion-edge[demo]'")
-        images = [image for image in (cv2.imread(str(path)) for path in paths) if image is not None]
-        if not images:
-            raise CameraError(f"{paths[0]}: the demo's portrait cannot be read; reinstall the package that it is in")
-        self._portraits = [np.asarray(images[i % len(images)], np.uint8) for i in range(len(VISITS))]
+        images = [_load(*portrait) for portrait in portraits]
+        self._portraits = [images[i % len(images)] for i in range(len(VISITS))]
         self._number = 0
 
     def read(self) -> Frame | None:
@@ -78,15 +80,24 @@ class Demo:
         """Nothing is held open."""
 
 
-def find_portraits() -> list[Path]:
-    """The portraits that are installed; their packages are looked up, not imported."""
+def find_portraits() -> list[tuple[Path, tuple[float, float, float, float]]]:
+    """The portraits that are installed, each with its part; their packages are looked up, not imported."""
     found = []
-    for package, file in PORTRAITS:
+    for package, file, part in PORTRAITS:
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or []) if spec else []:
             if (Path(folder) / file).is_file():
-                found.append(Path(folder) / file)
+                found.append((Path(folder) / file, part))
     return found
+
+
+def _load(path: Path, part: tuple[float, float, float, float]) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path))
+    if image is None:
+        raise CameraError(f"{path}: the demo's portrait cannot be read; reinstall the package that it is in")
+    height, width = image.shape[:2]
+    left, top, right, bottom = (round(fraction * length) for fraction, length in zip(part, (width, height) * 2, strict=True))
+    return np.asarray(image[top:bottom, left:right], np.uint8)
 
 
 def _paint(canvas: NDArray[np.uint8], portrait: NDArray[np.uint8], visit: _Visit, at: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 # The first is the name under which edge-fetch stores it; the rest are other exports of the same network.
 YUNET_FILES = ("face_detection_yunet_2023mar.onnx", "*yunet*.onnx")
+
+# Squares of two people side by side share less.
+SAME = 0.3
 
 
 class FaceDetector(Protocol):
@@ -100,3 +104,12 @@ def overlap(a: Face, b: Face) -> float:
         return 0.0
     shared = wide * high
     return shared / (a.side**2 + b.side**2 - shared)
+
+
+def distinct(faces: Iterable[Face]) -> list[Face]:
+    """Largest first, and each face once: two finds that were looked at again may turn out to be the same face."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.side):
+        if all(overlap(face, other) < SAME for other in kept):
+            kept.append(face)
+    return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -41,7 +42,7 @@ def test_exactly_the_faces_that_are_there(testdata: Path, kind: str, width: int,
 
 def test_haar_finds_a_portrait_that_comes_with_a_package_and_nothing_on_a_wall() -> None:
     detector = open_detector(DetectorSettings(kind="haar"))
-    (face,) = detector.detect(cv2.imread(str(find_portraits()[0])))
+    (face,) = detector.detect(cv2.imread(str(find_portraits()[0][0])))
     assert 150 < face.side < 250
     assert detector.name == "haar"
     assert detector.detect(np.full((480, 640, 3), 127, np.uint8)) == []
@@ -66,7 +67,8 @@ def test_yunet_undoes_a_lean(testdata: Path, degrees: float) -> None:
     assert leaning.landmarks is not None
     assert leaning.landmarks.shape == (5, 2)
     turned = cv2.warpAffine(image, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    assert correlation(cut(image, upright), cut(turned, leaning)) > 0.8
+    expected, as_it_leans = cut(image, upright), cut(turned, replace(leaning, roll=0.0))
+    assert correlation(expected, cut(turned, leaning)) > max(0.7, correlation(expected, as_it_leans) + 0.2)
 
 
 def test_a_small_slope_of_the_eyes_is_not_taken_for_a_lean(testdata: Path) -> None:
