@@ -4,8 +4,7 @@
 
 Every PublicTest picture is enlarged four to six times (cubic) and laid on a 640x480 canvas of its own mean grey, at a
 size and place drawn by a seed. A face counts as found when the detector gives anything, and its largest square is
-taken: no knowledge of the true place enters. Accuracies are over the same faces, those found: `direct` is the picture
-itself, one crop; `one crop` the detector's square; `two views` the average that edge-run takes (`edge.faces.crop.views`).
+taken: no knowledge of the true place enters. Accuracies are over the same faces, those found, one crop each.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from edge.config import DetectorSettings
 from edge.emotion.manifest import InputSpec
 from edge.emotion.preprocess import to_pixels
 from edge.faces import FaceDetector, open_detector
-from edge.faces.crop import cut, views
+from edge.faces.crop import cut
 
 WIDTH, HEIGHT, SMALLEST, LARGEST = 640, 480, 4.0, 6.0
 MODELS = Path(__file__).resolve().parent.parent / "edge" / "models"
@@ -44,8 +43,7 @@ class Result(NamedTuple):
     faces: int
     found: float
     direct: float
-    one_crop: float
-    two_views: float
+    through: float
     x: float
     y: float
     side: float
@@ -75,10 +73,9 @@ def main() -> int:
             if arguments.json:
                 print(json.dumps(result._asdict()))
             else:
-                one, two = (100 * (value - result.direct) for value in (result.one_crop, result.two_views))
                 print(
                     f"{result.detector}, {result.model}: {result.found:.1%} of {result.faces} found; direct {result.direct:.2%}, "
-                    f"one crop {result.one_crop:.2%} ({one:+.2f} points), two views {result.two_views:.2%} ({two:+.2f} points); "
+                    f"through detector and crop {result.through:.2%} ({100 * (result.through - result.direct):+.2f} points); "
                     f"median square {result.x:.1f} {result.y:.1f} side {result.side:.1f} (true: 24 24 48); "
                     f"{result.more_than_one} with more than one face; {result.milliseconds:.1f} ms a detection"
                 )
@@ -104,7 +101,7 @@ def measure(
     models: Sequence[tuple[str, InputSpec, Predict]],
 ) -> list[Result]:
     """One detector, all models: each picture's canvas depends on the seed and its own number alone."""
-    crops, pairs, found, squares, several, spent = [], [], [], [], 0, 0.0
+    crops, found, squares, several, spent = [], [], [], 0, 0.0
     for index in chosen:
         canvas, (left, top, true) = place(images[index], np.random.default_rng((seed, int(index))))
         start = time.perf_counter()
@@ -114,24 +111,17 @@ def measure(
             face = faces[0]
             found.append(index)
             crops.append(cut(canvas, face))
-            pairs.append(views(canvas, face))
             squares.append(((face.x - left) * 48 / true, (face.y - top) * 48 / true, face.side * 48 / true))
             several += len(faces) > 1
     truth, (x, y, side) = labels[found], (float(value) for value in np.median(squares, axis=0))
     results = []
     for name, spec, predict in models:
-
-        def scores(
-            pictures: Iterable[NDArray[np.uint8]], spec: InputSpec = spec, predict: Predict = predict
-        ) -> NDArray[np.float32]:
-            return predict([to_pixels(picture, spec) for picture in pictures])
-
-        two = scores(pair[0] for pair in pairs) + scores(pair[1] for pair in pairs)
-        direct, one_crop, two_views = (
-            float((answer.argmax(1) == truth).mean()) for answer in (scores(images[found]), scores(crops), two)
+        direct, through = (
+            float((predict([to_pixels(picture, spec) for picture in pictures]).argmax(1) == truth).mean())
+            for pictures in (images[found], crops)
         )
         share, each = len(found) / len(chosen), 1000 * spent / len(chosen)
-        results.append(Result(detector.name, name, len(chosen), share, direct, one_crop, two_views, x, y, side, several, each))
+        results.append(Result(detector.name, name, len(chosen), share, direct, through, x, y, side, several, each))
     return results
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from edge.cli.exits import exit_status
+from edge.errors import DataError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,6 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("recipe", type=Path, help="a recipe file; recipes/ has the ones behind the shipped models")
     parser.add_argument("--data", type=Path, required=True, help="fer2013.csv, an .npz, or a folder of images by class")
     parser.add_argument("--run", type=Path, help="folder of checkpoints and log (default: runs/<recipe name>)")
+    parser.add_argument("--start", type=Path, help="a .keras of the same shape to go on from, such as models/micro.keras")
     arguments = parser.parse_args(argv)
     return exit_status("edge-train", lambda: _train(arguments))
 
@@ -33,6 +35,8 @@ def _train(arguments: argparse.Namespace) -> int:
     from converters.datasets import open_dataset
     from converters.training.train import Epoch, train
 
+    if arguments.start is not None and not arguments.start.is_file():
+        raise DataError(f"{arguments.start}: no such file")
     data = open_dataset(arguments.data)
     with tqdm(total=recipe.schedule.epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
 
@@ -46,7 +50,7 @@ def _train(arguments: argparse.Namespace) -> int:
             )
             sys.stdout.flush()
 
-        best = train(recipe, data, folder, report)
+        best = train(recipe, data, folder, report, arguments.start)
     print(f"best weights by {data.held_out_name}: {best}")
     print(f"next: edge-convert --int8 {best} --data {arguments.data}")
     return 0

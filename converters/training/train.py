@@ -7,6 +7,7 @@ Each epoch writes `last.keras` under another name and renames it, so a kill at a
 from __future__ import annotations
 
 import csv
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-def train(recipe: Recipe, data: Dataset, folder: Path, report: Callable[[Epoch, int], None]) -> Path:
+def train(recipe: Recipe, data: Dataset, folder: Path, report: Callable[[Epoch, int], None], start: Path | None = None) -> Path:
     """Train, or go on where an earlier run in `folder` stopped.
 
     Args:
@@ -43,15 +44,17 @@ def train(recipe: Recipe, data: Dataset, folder: Path, report: Callable[[Epoch, 
         data: gray pictures of one size; the held-out part selects the epoch.
         folder: the run folder; created when missing.
         report: called after each epoch with its line and the number of epochs in all.
+        start: a network of the recipe's shape to go on from, such as the shipped one for data of one's own.
 
     Returns:
         The path of `best.keras`: float32 (N, H, W, 1) in [-1, 1] -> probabilities.
 
     Raises:
-        DataError: the pictures are not gray and of one size, or `folder` holds a run of another recipe.
+        DataError: the pictures are not gray and of one size, `start` does not fit the recipe, or `folder` holds a run of
+            another recipe.
     """
     images, labels = _arrays(data)
-    _claim(folder, recipe)
+    _claim(folder, recipe, start)
     keras.utils.set_random_seed(recipe.seed)
     batches = Batches(images, labels, recipe, len(data.labels))
     run = _Run(folder, data, recipe.schedule.epochs, report)
@@ -61,14 +64,16 @@ def train(recipe: Recipe, data: Dataset, folder: Path, report: Callable[[Epoch, 
         run.resume(int(model.optimizer.iterations) // len(batches))
     else:
         model = build_network(recipe.network, (*images.shape[1:], 1), len(data.labels))
+        if start is not None:
+            _take_weights(model, start)
         _compile(model, recipe, len(batches))
         run.resume(0)
-    start = len(run.history)
-    if start < recipe.schedule.epochs:
-        batches.begin(start)
+    done = len(run.history)
+    if done < recipe.schedule.epochs:
+        batches.begin(done)
         # shuffle=False: the batches are shuffled already, by the seed. One fit for all epochs, because its end
         # overwrites the weights with their averages.
-        model.fit(batches, initial_epoch=start, epochs=recipe.schedule.epochs, shuffle=False, verbose=0, callbacks=[run])
+        model.fit(batches, initial_epoch=done, epochs=recipe.schedule.epochs, shuffle=False, verbose=0, callbacks=[run])
     return run.best
 
 
@@ -153,10 +158,18 @@ def _arrays(data: Dataset) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.asarray(images), labels
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """A run folder belongs to one recipe: weights of two recipes must never be mixed."""
+def _take_weights(model: Any, start: Path) -> None:
+    try:
+        model.set_weights(keras.models.load_model(start, compile=False).get_weights())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{start}: not a network of this recipe's shape ({str(error).splitlines()[0][:120]})") from None
+
+
+def _claim(folder: Path, recipe: Recipe, start: Path | None) -> None:
+    """A run folder belongs to one recipe and one start: weights of two must never be mixed."""
+    origin = hashlib.sha256(start.read_bytes()).hexdigest() if start else None
     folder.mkdir(parents=True, exist_ok=True)
-    mine, copy = msgspec.json.format(msgspec.json.encode(recipe)), folder / "recipe.json"
+    mine, copy = msgspec.json.format(msgspec.json.encode({"recipe": recipe, "start": origin})), folder / "recipe.json"
     if copy.exists() and copy.read_bytes() != mine:
         raise DataError(f"{folder} holds a run of another recipe; give another --run folder or remove it")
     copy.write_bytes(mine)

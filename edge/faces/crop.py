@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,8 +12,6 @@ from edge.types import Crop, Face
 
 # A face of fewer pixels says nothing; one of more is only slower, and the bound keeps a wild box from eating the memory.
 SMALLEST, LARGEST = 16, 2048
-
-VIEWS = (0.92, 1.06)
 
 
 def cut(image: NDArray[np.uint8], face: Face) -> Crop:
@@ -40,13 +37,3 @@ def cut(image: NDArray[np.uint8], face: Face) -> Crop:
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-
-
-def views(image: NDArray[np.uint8], face: Face) -> list[Crop]:
-    """Two looks at one face: a little tighter, and a little looser in the mirror. Average what the network says of them.
-
-    A detector's square is uncertain by a tenth of its side. Over FER2013's PublicTest that costs one crop 0.9 points of
-    accuracy and the average of the two 0.2 (mean of both detectors and two networks), for one more inference.
-    """
-    tighter, looser = (cut(image, replace(face, side=face.side * factor)) for factor in VIEWS)
-    return [tighter, np.ascontiguousarray(looser[:, ::-1])]

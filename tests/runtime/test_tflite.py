@@ -30,7 +30,7 @@ def load_with(folder: Path, **modules: str) -> subprocess.CompletedProcess[str]:
 
 
 # What a wheel whose tag promises too much says on an old board.
-TOO_NEW = "raise OSError(\"libc.so.6: version `GLIBC_2.34' not found\")"
+TOO_NEW = 'raise OSError("libc.so.6: version `GLIBC_2.34\' not found")'
 
 
 def test_the_maintained_package_comes_first(tmp_path: Path) -> None:
