@@ -26,9 +26,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
     recipe = read_recipe(arguments.recipe)
     folder = arguments.run or Path("runs") / recipe.name
-    # Before Keras and TensorFlow are imported: they read both once.
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Before anything else imports Keras, which reads its backend once; another backend than TensorFlow is the user's choice.
+    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        from converters.quiet import import_tensorflow
+
+        import_tensorflow()
 
     from tqdm import tqdm
 

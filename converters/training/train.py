@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from converters.datasets import Dataset
 from converters.networks import build_network
+from converters.quiet import quiet
 from converters.recipe import Recipe
 from converters.training.batches import Batches, normalise
 from edge.errors import DataError
@@ -160,7 +161,8 @@ def _arrays(data: Dataset) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def _take_weights(model: Any, start: Path) -> None:
     try:
-        model.set_weights(keras.models.load_model(start, compile=False).get_weights())
+        with quiet():
+            model.set_weights(keras.models.load_model(start, compile=False).get_weights())
     except (OSError, ValueError) as error:
         raise DataError(f"{start}: not a network of this recipe's shape ({str(error).splitlines()[0][:120]})") from None
 
@@ -177,7 +179,8 @@ def _claim(folder: Path, recipe: Recipe, start: Path | None) -> None:
 
 def _save(model: Any, path: Path) -> None:
     temporary = path.with_name(f"writing-{path.name}")
-    model.save(temporary)
+    with quiet():
+        model.save(temporary)
     temporary.replace(path)
 
 

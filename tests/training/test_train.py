@@ -91,6 +91,27 @@ def test_a_run_learns_and_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, s
         np.testing.assert_allclose([float(a[name]) for a in resumed], [float(b[name]) for b in lines], atol=0.02)
 
 
+def test_a_run_goes_on_from_a_trained_network_of_its_own_shape_only(
+    tmp_path: Path, stripes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from converters.cli.train import main
+
+    def go(name: str, recipe: str, *start: str) -> int:
+        (tmp_path / f"{name}.toml").write_text(recipe)
+        return main([str(tmp_path / f"{name}.toml"), "--data", str(stripes), "--run", str(tmp_path / name), *start])
+
+    assert go("first", RECIPE) == 0
+    gentle = RECIPE.replace("epochs = 4", "epochs = 1\nlearning_rate = 1e-4")
+    best = str(tmp_path / "first" / "best.keras")
+    assert go("second", gentle, "--start", best) == 0
+    assert float(log(tmp_path / "second")[0]["held_out_accuracy"]) > 0.7
+    capfd.readouterr()
+    assert go("third", gentle.replace("widths = [8, 8]", "widths = [8, 16]"), "--start", best) == 2
+    assert go("fourth", gentle, "--start", str(tmp_path / "nowhere.keras")) == 2
+    errors = capfd.readouterr().err.splitlines()
+    assert ["best.keras: not a network of this recipe's shape" in errors[0], "no such file" in errors[1]] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
