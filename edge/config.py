@@ -65,10 +65,12 @@ class ModelSettings(Section, frozen=True):
     Attributes:
         path: a .tflite with its manifest beside it; without it, the model that comes with emotion-edge.
         threads: CPU threads of one inference.
+        views: inferences of one face in one frame, 1 or 2; the average of two is steadier.
     """
 
     path: str | None = None
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
+    views: Annotated[int, Meta(ge=1, le=2)] = 2
 
 
 class TrackSettings(Section, frozen=True):

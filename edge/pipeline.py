@@ -7,13 +7,15 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 from edge.camera.ring import Capture
 from edge.config import Settings
 from edge.delivery import Announcer, Delivery, EventDraft, State
 from edge.emotion.classify import DEFAULT_MODEL, Classifier, open_classifier
 from edge.emotion.smooth import Smoother
 from edge.faces import FaceDetector, open_detector
-from edge.faces.crop import cut
+from edge.faces.crop import views
 from edge.faces.tracks import Tracker
 from edge.health import Heartbeats, Systemd
 from edge.meter import Meter
@@ -64,7 +66,8 @@ class Analysis:
             if tracked.track not in self._smoothers:
                 labels = self._classifier.manifest.labels
                 self._smoothers[tracked.track] = Smoother(labels, self._settings.emotion)
-            (scores,) = self._classifier.classify([cut(frame.image, tracked.face)])
+            crops = views(frame.image, tracked.face, self._settings.model.views)
+            scores = np.asarray(np.mean(self._classifier.classify(crops), axis=0), np.float32)
             self._emotions[tracked.track] = self._smoothers[tracked.track].update(scores, frame.time, frame.at)
         return self._emotions.get(tracked.track)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,6 +13,9 @@ from edge.types import Crop, Face
 
 # A face of fewer pixels says nothing; one of more is only slower, and the bound keeps a wild box from eating the memory.
 SMALLEST, LARGEST = 16, 2048
+
+# The second view is also mirrored: what the network sees differs as much as one face allows.
+TIGHTER, LOOSER = 0.92, 1.06
 
 
 def cut(image: NDArray[np.uint8], face: Face) -> Crop:
@@ -37,3 +41,21 @@ def cut(image: NDArray[np.uint8], face: Face) -> Crop:
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def views(image: NDArray[np.uint8], face: Face, count: int) -> list[Crop]:
+    """One or two looks at a face; the average of what a network says of two is steadier.
+
+    The side of a detector's square spreads by a tenth around the one that FER2013 would have cut. Over all of PublicTest
+    that costs one crop 1.0 point of accuracy and the average of two 0.2 (mean of two detectors and two networks), for one
+    more inference (benchmarks/crop.py).
+
+    Args:
+        image: uint8 (H, W, 3), BGR: the full frame.
+        face: the canonical square.
+        count: 1 is the square itself; 2 a tighter one, and a looser one in the mirror.
+    """
+    if count == 1:
+        return [cut(image, face)]
+    tighter, looser = (cut(image, replace(face, side=face.side * factor)) for factor in (TIGHTER, LOOSER))
+    return [tighter, np.ascontiguousarray(looser[:, ::-1])]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.faces.crop import LARGEST, SMALLEST, cut
+from edge.faces.crop import LARGEST, SMALLEST, cut, views
 from edge.types import Face
 
 
@@ -54,3 +54,13 @@ def test_the_size_is_the_side_within_bounds(picture: np.ndarray, side: float, si
     crop = cut(picture, Face(80, 60, side))
     assert crop.shape == (size, size, 3)
     assert crop.dtype == np.uint8
+
+
+def test_two_views_are_tighter_and_looser_and_one_is_mirrored(picture: np.ndarray) -> None:
+    face = Face(80, 60, 50)
+    (one,) = views(picture, face, 1)
+    assert np.array_equal(one, cut(picture, face))
+    tighter, looser = views(picture, face, 2)
+    assert (tighter.shape, looser.shape) == ((46, 46, 3), (53, 53, 3))
+    assert np.array_equal(tighter, picture[37:83, 57:103])
+    assert np.array_equal(looser, cut(picture, Face(80, 60, 53))[:, ::-1])

@@ -33,8 +33,9 @@ def test_the_square_is_the_one_that_the_data_set_cut(results: list[dict], detect
     (square, _) = (result for result in results if result["detector"].startswith(detector))
     assert square["faces"] == 3589
     assert square["found"] >= FOUND[detector]
-    assert square["x"] == pytest.approx(24, abs=1.0)
-    assert square["y"] == pytest.approx(24, abs=1.0)
+    # A crop that is 15 % too low, 7 of 48, costs 7 points.
+    assert square["x"] == pytest.approx(24, abs=1.5)
+    assert square["y"] == pytest.approx(24, abs=1.5)
     assert square["side"] == pytest.approx(48, rel=0.06)
     assert square["more_than_one"] <= 20
 
@@ -44,4 +45,4 @@ def test_the_square_is_the_one_that_the_data_set_cut(results: list[dict], detect
 def test_the_crop_costs_at_most_a_point(results: list[dict], detector: str, model: str) -> None:
     (result,) = (r for r in results if r["detector"].startswith(detector) and model in r["model"])
     assert result["direct"] > 0.63
-    assert 100 * (result["direct"] - result["through"]) <= 1.0
+    assert 100 * (result["direct"] - result["two_views"]) <= 1.0
