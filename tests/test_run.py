@@ -187,7 +187,7 @@ def test_without_a_broker_a_file_ends_with_3_and_the_next_run_delivers(
 @pytest.fixture
 def portrait(tmp_path: Path) -> Path:
     """A face in a picture file, out of an installed package."""
-    return find_portraits()[0]
+    return find_portraits()[0][0]
 
 
 def test_sigterm_ends_it_within_5_s_with_stopped(
