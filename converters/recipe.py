@@ -6,12 +6,17 @@ A recipe names no paths: the data set is given on the command line, so a recipe 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from converters.datasets.augment import Augment
 from converters.networks.micro import Micro
 from edge.errors import DataError
+
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,15 +34,15 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         class_power: exponent of inverse class frequency in the loss weights; 0 weighs every picture alike.
     """
 
-    epochs: int
-    batch: int = 128
-    learning_rate: float = 0.05
-    warmup: float = 0.03
-    momentum: float = 0.9
-    weight_decay: float = 5e-3
-    label_smoothing: float = 0.1
-    ema: float = 0.998
-    class_power: float = 0.0
+    epochs: Count
+    batch: Count = 128
+    learning_rate: Annotated[float, Meta(gt=0)] = 0.05
+    warmup: Share = 0.03
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Meta(ge=0)] = 5e-3
+    label_smoothing: Share = 0.1
+    ema: Share = 0.998
+    class_power: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,5 +67,5 @@ def read_recipe(path: Path) -> Recipe:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except msgspec.ValidationError as error:
         raise DataError(f"{path}: {error}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not valid TOML ({error})") from None

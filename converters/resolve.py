@@ -95,6 +95,9 @@ def _specs(model: FloatModel, given: Description) -> dict[str, InputSpec]:
     if given.mean is not None and given.scale is not None and not any(_near(given, *pair) for pair in spread.values()):
         text = f"mean {','.join(f'{n:g}' for n in given.mean)} scale {','.join(f'{n:g}' for n in given.scale)}"
         spread = {text: (given.mean, given.scale), **spread}
+    elif given.mean is not None and given.scale is not None:
+        # 0.0039 for 1/255 names a usual range, but the numbers that go into the manifest are the given ones.
+        spread = {name: (given.mean, given.scale) if _near(given, *pair) else pair for name, pair in spread.items()}
     colors: tuple[str, ...] = ("gray",) if model.channels == 1 else ("rgb", "bgr")
     if given.color is not None and given.color not in colors:
         raise DataError(f"{model.path}: takes pictures of {model.channels} channel(s); color {given.color} does not fit")

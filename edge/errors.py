@@ -18,6 +18,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """The first line of somebody else's message, cut short; the error's name where it says nothing."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line[:limit] + ("…" if len(line) > limit else "")
+
+
 class EmotionEdgeError(Exception):
     """Base of all errors that are meant to be read by a person."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from edge.clock import rfc3339
 from edge.delivery.events import Counters, Latency, Stats
 
+# The newest of an interval: enough for a p99, and bounded however long the interval is.
+LATENCIES = 10_000
 THERMAL = Path("/sys/class/thermal")
 
 
@@ -20,11 +23,12 @@ class Meter:
     def __init__(self) -> None:
         self._began = self._interval = time.monotonic()
         self._frames = 0
-        self._latencies: list[float] = []
+        self._since, self._latencies = 0, deque[float](maxlen=LATENCIES)
 
     def frame(self, seconds: float) -> None:
         """One frame is through; seconds from its capture to the end of its work."""
         self._frames += 1
+        self._since += 1
         self._latencies.append(seconds)
 
     def due(self, interval: float) -> bool:
@@ -35,12 +39,14 @@ class Meter:
         """The figures since the last snapshot."""
         now = time.monotonic()
         spent, self._interval = max(now - self._interval, 1e-9), now
-        latencies, self._latencies = self._latencies, []
+        latencies, frames = list(self._latencies), self._since
+        self._latencies.clear()
+        self._since = 0
         return Stats(
             v=1,
             at=rfc3339(time.time()),
             uptime=round(now - self._began, 1),
-            fps=round(len(latencies) / spent, 2),
+            fps=round(frames / spent, 2),
             latency=Latency(*(round(1000 * float(q), 2) for q in np.percentile(latencies, (50, 95, 99)))) if latencies else None,
             frames=self._frames,
             frames_dropped=dropped,

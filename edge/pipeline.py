@@ -14,6 +14,7 @@ from edge.config import Settings
 from edge.delivery import Announcer, Delivery, EventDraft, State
 from edge.emotion.classify import DEFAULT_MODEL, Classifier, open_classifier
 from edge.emotion.smooth import Smoother
+from edge.errors import ModelError
 from edge.faces import FaceDetector, open_detector
 from edge.faces.crop import views
 from edge.faces.tracks import Tracker
@@ -53,7 +54,11 @@ class Analysis:
         return self._announcer.observe(frame, [(face, self._emotion(frame, face)) for face in tracked], ended)
 
     def end(self) -> list[EventDraft]:
-        """The source is through: end every track."""
+        """The source is through, or has been silent for too long: end every track."""
+        self._tracker.end()
+        self._smoothers.clear()
+        self._emotions.clear()
+        self._since_detection = 0
         return self._announcer.end_all()
 
     def state(self) -> State:
@@ -84,6 +89,10 @@ class Service:
         self._systemd = Systemd()
         model = Path(settings.model.path).expanduser() if settings.model.path else DEFAULT_MODEL
         self._classifier = open_classifier(model, settings.model.threads)
+        if self._classifier.manifest.input.landmarks is not None:
+            raise ModelError(
+                f"{model}: was trained on aligned faces (landmarks in its manifest); edge-run does not align faces yet"
+            )
         self._detector = open_detector(settings.detector)
         self._capture = Capture(settings.camera, service=self._systemd.present)
         self._meter, self._beats = Meter(), Heartbeats(HUNG)
@@ -112,35 +121,49 @@ class Service:
         delivery.start()
         delivery.set_state(analysis.state())
         self._systemd.ready("watching")
+        clean = False
         try:
             self._watch(analysis, delivery, stop)
-            delivery.put(analysis.end())
-            delivery.set_state(analysis.state())
+            self._end_tracks(analysis, delivery)
             if not stop.is_set():
                 self._drain(delivery, stop)
+            clean = True
         finally:
             self._systemd.stopping()
             self._capture.stop()
-            left = delivery.stop()
+            left = delivery.stop(clean=clean)
         return left
 
     def _watch(self, analysis: Analysis, delivery: Delivery, stop: threading.Event) -> None:
         degraded: str | None = None
+        last = time.monotonic()
         while not stop.is_set():
             frame = self._capture.get(TURN)
             if frame is not None:
+                last = began = time.monotonic()
                 drafts = analysis.step(frame)
                 if drafts:
                     delivery.put(drafts)
                     delivery.set_state(analysis.state())
-                # A replay's time is its own, so only a live frame has an age.
-                self._meter.frame(time.monotonic() - frame.time if self._capture.live else 0.0)
+                # A replay's time is its own: only a live frame has an age.
+                self._meter.frame(time.monotonic() - (frame.time if self._capture.live else began))
             elif self._capture.ended:
+                if self._capture.failure is not None:
+                    raise self._capture.failure
                 return
+            elif self._capture.live and time.monotonic() - last > self._settings.tracks.max_gap:
+                # Without a camera nobody is seen: the state must not go on claiming it.
+                self._end_tracks(analysis, delivery)
             if self._capture.degraded != degraded:
                 degraded = self._capture.degraded
                 self._systemd.status(f"no camera: {degraded}" if degraded else "watching")
             self._look_after(delivery)
+
+    def _end_tracks(self, analysis: Analysis, delivery: Delivery) -> None:
+        drafts = analysis.end()
+        if drafts:
+            delivery.put(drafts)
+            delivery.set_state(analysis.state())
 
     def _look_after(self, delivery: Delivery) -> None:
         """Statistics, and the watchdog: fed while both loops turn, whether or not there is a frame."""

@@ -8,6 +8,11 @@ from pathlib import Path
 SYSTEM_MODELS = Path("/var/lib/emotion-edge/models")
 
 
+def readable(folder: Path) -> bool:
+    """Whether this user may look into a folder; the service's own is closed to others."""
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
 def model_folders() -> tuple[Path, Path]:
     """The machine's folder, then the user's cache, which is where edge-fetch puts them (XDG base directory specification)."""
     return SYSTEM_MODELS, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emotion-edge"

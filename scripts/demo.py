@@ -25,6 +25,16 @@ FLOAT_MODEL = ROOT / "models" / "micro.keras"
 
 
 def main() -> int:
+    # As Ctrl-C does: leave through every `finally`, so that no process stays behind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return demo()
+    except KeyboardInterrupt:
+        return 130
+
+
+def demo() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--source", help="your own video, picture or folder of pictures")
@@ -71,12 +81,14 @@ def run_pipeline(source: str, model: Path, port: int, work: Path) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
-        # Ctrl-C reached the child as well; it says `stopped` and ends.
+        # It says `stopped` and ends; Ctrl-C in a terminal has reached it already, a signal to this process has not.
+        process.terminate()
         process.wait(10)
         return 0
     finally:
         if process.poll() is None:
             process.kill()
+            process.wait()
 
 
 @contextmanager

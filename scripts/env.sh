@@ -30,15 +30,21 @@ find_python() { # the first Python that is new enough and works (pyenv's shims e
 }
 
 need_venv() { # need_venv EXTRA
-  local python stamp
+  local python place stamp
   python=$(find_python)
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then need_packages no-such-program:python3-venv; fi
-  stamp="$1 $(sha256sum pyproject.toml | cut -c1-16) $("$python" --version) $PWD"
-  if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
+  # Programs in it name the folder and the Python that they were installed with.
+  place="$("$python" --version) $PWD"
+  if [ "$(cat .venv/place 2>/dev/null)" != "$place" ]; then
+    "$python" -m venv --clear .venv
+    echo "$place" >.venv/place
+  fi
+  stamp=$(sha256sum pyproject.toml | cut -c1-16)
+  # dev holds all that demo does.
+  if [ ! -e ".venv/$1-$stamp" ] && [ ! -e ".venv/dev-$stamp" ]; then
     say "making .venv with emotion-edge[$1] (about 2 minutes, once) ..."
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
     .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".[$1]"
-    echo "$stamp" >.venv/stamp
+    touch ".venv/$1-$stamp"
   fi
   export PATH="$PWD/.venv/bin:/usr/sbin:$PATH"
 }

@@ -71,12 +71,22 @@ install_program() {
   [ -e "$package" ] || fail "$package: no such file"
   [ -z "$wheels" ] || [ -d "$wheels" ] || fail "$wheels: no such folder"
 
+  source=$package
+  if [ -d "$package" ] && [ -z "$dry" ]; then
+    # Built from a copy: building leaves folders behind, and would pack what an earlier build left.
+    source=$(mktemp -d)
+    trap 'rm -rf "$source"' EXIT
+    (cd "$package" && tar -cf - --exclude=./build --exclude=./.venv --exclude=./.git --exclude=./runs .) | tar -xf - -C "$source"
+  fi
   run mkdir -p "$program" "$settings" "$(dirname "$unit")" "$(dirname "$sysusers")"
   [ -x "$program/venv/bin/python" ] || run "$python" -m venv "$program/venv"
   if [ -n "$wheels" ]; then
-    run "$program/venv/bin/python" -m pip install --quiet --upgrade --no-index -f "$wheels" "$package"
+    run "$program/venv/bin/python" -m pip install --quiet --upgrade --no-index -f "$wheels" "$source"
+    run "$program/venv/bin/python" -m pip install --quiet --no-index -f "$wheels" --force-reinstall --no-deps "$source"
   else
-    run "$program/venv/bin/python" -m pip install --quiet --upgrade "$package"
+    run "$program/venv/bin/python" -m pip install --quiet --upgrade "$source"
+    # Again, because a build of the same version would be taken for installed.
+    run "$program/venv/bin/python" -m pip install --quiet --force-reinstall --no-deps "$source"
   fi
   [ ! -f "$here/../README.md" ] || run cp "$here/../README.md" "$program/README.md"
   # A configuration that is there is its owner's: it is never replaced.
@@ -87,7 +97,10 @@ install_program() {
 
 start_service() {
   run systemd-sysusers "$sysusers"
-  if [ -e "$settings/mqtt-password" ]; then run chown root:emotion-edge "$settings/mqtt-password"; fi
+  # Made here with the right owner, so that filling it in is all that is left to do; empty means no password.
+  [ -e "$settings/mqtt-password" ] || run install -m 0640 /dev/null "$settings/mqtt-password"
+  run chown root:emotion-edge "$settings/mqtt-password"
+  run chmod 0640 "$settings/mqtt-password"
   if [ -z "$wheels" ] && [ ! -e "$state/models/face_detection_yunet_2023mar.onnx" ]; then
     run "$program/venv/bin/edge-fetch" yunet --to "$state/models" ||
       echo "  YuNet's weights could not be fetched; faces are found with Haar until: edge-fetch yunet --to $state/models"

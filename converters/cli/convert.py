@@ -8,9 +8,9 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from edge.cli.exits import FAILED_GATE, OK, exit_status
+from edge.cli.exits import FAILED_GATE, OK, Parser, exit_status
 from edge.errors import DataError
 
 PROG = "edge-convert"
@@ -21,19 +21,12 @@ EPILOG = """examples:
 exit status: 0 converted, 1 the result is not as good as the original (nothing is left of it), 2 unusable input"""
 
 
-class _Parser(argparse.ArgumentParser):
-    """One plain line for a mistake, instead of the whole usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise DataError(f"{message}; see {PROG} --help")
-
-
 def main(argv: list[str] | None = None) -> int:
     return exit_status(PROG, lambda: _convert(sys.argv[1:] if argv is None else argv))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROG, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=PROG, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a .h5, .hdf5 or .keras file, or a SavedModel folder")
     formats = parser.add_argument_group("formats, at least one")
     formats.add_argument("--int8", action="append_const", dest="formats", const="int8", help="whole numbers only: small and fast")

@@ -7,18 +7,17 @@ import os
 import sys
 from pathlib import Path
 
-from edge.cli.exits import exit_status
+from edge.cli.exits import Parser, exit_status
 from edge.errors import DataError
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="edge-train", description=__doc__)
+    parser = Parser(prog="edge-train", description=__doc__)
     parser.add_argument("recipe", type=Path, help="a recipe file; recipes/ has the ones behind the shipped models")
     parser.add_argument("--data", type=Path, required=True, help="fer2013.csv, an .npz, or a folder of images by class")
     parser.add_argument("--run", type=Path, help="folder of checkpoints and log (default: runs/<recipe name>)")
     parser.add_argument("--start", type=Path, help="a .keras of the same shape to go on from, such as models/micro.keras")
-    arguments = parser.parse_args(argv)
-    return exit_status("edge-train", lambda: _train(arguments))
+    return exit_status("edge-train", lambda: _train(parser.parse_args(argv)))
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +35,7 @@ def read_csv(path: Path) -> Dataset:
         if header[:2] != ["emotion", "pixels"] or "usage" not in header:
             raise DataError(f"{path}: row 1 should read emotion,pixels,Usage; this is not the Kaggle fer2013.csv")
         usage_column = header.index("usage")
-        for row in rows:
+        for row in _rows(rows, path):
             if not row:
                 continue
             where = f"{path}: row {rows.line_num}"
@@ -58,24 +61,39 @@ def read_npz(path: Path) -> Dataset:
     try:
         with np.load(path) as arrays:
             parts = [Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int64)) for part in ("train", "public")]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as an .npz ({error})") from None
+    # What numpy raises on files that are no npz: an empty one, an .npy under another name, a damaged member.
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read as an .npz ({error or type(error).__name__})") from None
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]}; needed are train_images, train_labels, public_images, public_labels") from None
     for split in parts:
         images, labels = np.asarray(split.images), split.labels
         assert labels is not None
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != len(labels):
-            raise DataError(f"{path}: images should be uint8 (N, H, W) with a label each, found {images.dtype} {images.shape}")
+        shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+        if images.dtype != np.uint8 or not shaped or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"{path}: images should be uint8 (N, H, W) or (N, H, W, 3) with labels (N,), "
+                f"found {images.dtype} {images.shape} with {labels.shape}"
+            )
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(FER2013_LABELS):
             raise DataError(f"{path}: labels should be 0..{len(FER2013_LABELS) - 1}, found {labels.min()}..{labels.max()}")
     return _dataset(path, *parts)
 
 
+def _rows(rows: Any, path: Path) -> Iterator[list[str]]:
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{path}: row {rows.line_num}: {error}; a quotation mark that is never closed?") from None
+
+
 def _pixels(text: str, where: str) -> NDArray[np.uint8]:
     try:
         values = np.array(text.split(), dtype=np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise DataError(f"{where}: pixels should be whole numbers separated by blanks") from None
     if values.size != SIDE * SIDE:
         raise DataError(f"{where}: {values.size} pixels, expected {SIDE * SIDE}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from converters.loading.model import FloatModel
 from converters.quiet import import_tensorflow, quiet
 from edge.emotion.manifest import Quantization
-from edge.errors import DataError
+from edge.errors import DataError, first_line
 
 
 def save_fixed(model: FloatModel, height: int, width: int, folder: Path) -> None:
@@ -37,7 +37,7 @@ def save_fixed(model: FloatModel, height: int, width: int, folder: Path) -> None
             function = tf.function(lambda image: tf.cast(model.call(image), tf.float32)).get_concrete_function(signature)
             tf.saved_model.save(module, str(folder), signatures=function)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise DataError(f"{model.path}: cannot be run on one {height}x{width} picture ({_short(error)})") from None
+        raise DataError(f"{model.path}: cannot be run on one {height}x{width} picture ({first_line(error)})") from None
 
 
 def to_tflite(folder: Path, quantization: Quantization, samples: NDArray[np.float32]) -> bytes:
@@ -75,9 +75,4 @@ def to_tflite(folder: Path, quantization: Quantization, samples: NDArray[np.floa
                 converter.inference_input_type = converter.inference_output_type = tf.int8
             return bytes(converter.convert())
     except Exception as error:  # noqa: BLE001  the converter raises its own kind, ValueError, RuntimeError or a bare Exception
-        raise DataError(f"TFLite cannot take this network as {quantization} ({_short(error)})") from None
-
-
-def _short(error: Exception) -> str:
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return text[:200] + ("…" if len(text) > 200 else "")
+        raise DataError(f"TFLite cannot take this network as {quantization} ({first_line(error)})") from None

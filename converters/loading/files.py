@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from edge.errors import DataError
+from edge.errors import DataError, first_line
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KINDS = "give a Keras .h5, .hdf5 or .keras file or a SavedModel folder"
@@ -44,7 +44,7 @@ def _hdf5_config(path: Path) -> str | bytes:
             config = file.attrs.get("model_config")
             weights = "layer_names" in file.attrs or {"layers", "model_weights", "_layer_checkpoint_dependencies"} & set(file)
     except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(f"{path}: damaged or cut short; copy or download it again ({_first_line(error)})") from None
+        raise DataError(f"{path}: damaged or cut short; copy or download it again ({first_line(error)})") from None
     if config is None and weights:
         raise DataError(f"{path}: holds weights without the network; save the whole model: model.save('model.keras')")
     if config is None:
@@ -58,7 +58,7 @@ def _keras_config(path: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             return archive.read("config.json")
     except zipfile.BadZipFile as error:
-        raise DataError(f"{path}: damaged or cut short; copy or download it again ({_first_line(error)})") from None
+        raise DataError(f"{path}: damaged or cut short; copy or download it again ({first_line(error)})") from None
     except KeyError:
         raise DataError(f"{path}: a zip file without Keras' config.json; {KINDS}") from None
 
@@ -67,7 +67,7 @@ def _object(path: Path, config: str | bytes) -> dict[str, Any]:
     try:
         content = json.loads(config)
     except ValueError as error:
-        raise DataError(f"{path}: the network's description in it is damaged ({_first_line(error)})") from None
+        raise DataError(f"{path}: the network's description in it is damaged ({first_line(error)})") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: the network's description in it is no Keras config")
     return content
@@ -75,7 +75,3 @@ def _object(path: Path, config: str | bytes) -> dict[str, Any]:
 
 def _misnamed(path: Path, suffix: str) -> dict[str, Any]:
     raise DataError(f"{path}: its content is that of a {suffix} file; rename it to {path.with_suffix(suffix).name}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edge.errors import DataError
+from edge.errors import DataError, first_line
 
 INSTALL = "pip install --no-deps tf-keras"
 TIMEOUT = 600.0
@@ -64,7 +64,7 @@ def _child(path: Path, folder: Path) -> dict[str, str]:
         call = tf.function(lambda *tensors: model(tensors[0] if len(tensors) == 1 else tensors, training=False))
         tf.saved_model.save(module, str(folder / "model"), signatures=call.get_concrete_function(*signature))
     except Exception as error:  # noqa: BLE001  a foreign file may make tf-keras raise anything
-        return {"error": f"tf-keras: {(str(error).strip() or type(error).__name__).splitlines()[0][:200]}"}
+        return {"error": f"tf-keras: {first_line(error)}"}
     return {"loader": f"tf-keras {tf_keras.__version__} (child process)"}
 
 

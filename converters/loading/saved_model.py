@@ -8,7 +8,7 @@ from typing import Any
 
 from converters.loading.model import FloatModel, check_shapes
 from converters.quiet import import_tensorflow, quiet
-from edge.errors import DataError
+from edge.errors import DataError, first_line
 
 FILE = "saved_model.pb"
 # Ops that reach out of the graph: files of this machine, or Python functions of another.
@@ -35,7 +35,7 @@ def load_saved_model(path: Path, loader: str = "") -> FloatModel:
         with quiet():
             loaded = tf.saved_model.load(str(path))
     except Exception as error:  # noqa: BLE001  TensorFlow raises a dozen kinds, from OSError to its own C++ errors
-        raise DataError(f"{path}: the SavedModel cannot be loaded ({str(error).strip().splitlines()[0][:200]})") from None
+        raise DataError(f"{path}: the SavedModel cannot be loaded ({first_line(error)})") from None
     signatures = dict(loaded.signatures)
     if "serving_default" not in signatures and len(signatures) != 1:
         raise DataError(f"{path}: has no serving signature; save it with model.export('folder')")

@@ -24,6 +24,10 @@ class Micro(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="micro"
     blocks: tuple[int, ...] = (1, 2, 2, 1)
     dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not self.widths or len(self.widths) != len(self.blocks) or min(self.widths + self.blocks) < 1:
+            raise ValueError(f"widths {list(self.widths)} and blocks {list(self.blocks)} should have one number of each stage")
+
 
 def build_micro(settings: Micro, input_shape: tuple[int, int, int], classes: int) -> Any:
     """Build the Keras model: float32 (N, H, W, C) in [-1, 1] -> probabilities float32 (N, classes).

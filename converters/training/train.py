@@ -23,7 +23,7 @@ from converters.networks import build_network
 from converters.quiet import quiet
 from converters.recipe import Recipe
 from converters.training.batches import Batches, normalise
-from edge.errors import DataError
+from edge.errors import DataError, first_line
 
 
 class Epoch(NamedTuple):
@@ -151,6 +151,10 @@ def _score(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> tupl
 
 def _arrays(data: Dataset) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images, labels = data.train.images, data.train.labels
+    if not len(data.train) or not len(data.held_out):
+        raise DataError(
+            f"{data.name}: {len(data.train)} pictures to train with and {len(data.held_out)} to measure on; give more"
+        )
     if labels is None:
         raise DataError(f"{data.name}: training needs labels; put the pictures into folders named like their classes")
     shapes = {image.shape for image in images} | {image.shape for image in data.held_out.images}
@@ -164,7 +168,7 @@ def _take_weights(model: Any, start: Path) -> None:
         with quiet():
             model.set_weights(keras.models.load_model(start, compile=False).get_weights())
     except (OSError, ValueError) as error:
-        raise DataError(f"{start}: not a network of this recipe's shape ({str(error).splitlines()[0][:120]})") from None
+        raise DataError(f"{start}: not a network of this recipe's shape ({first_line(error, 120)})") from None
 
 
 def _claim(folder: Path, recipe: Recipe, start: Path | None) -> None:
@@ -172,7 +176,8 @@ def _claim(folder: Path, recipe: Recipe, start: Path | None) -> None:
     origin = hashlib.sha256(start.read_bytes()).hexdigest() if start else None
     folder.mkdir(parents=True, exist_ok=True)
     mine, copy = msgspec.json.format(msgspec.json.encode({"recipe": recipe, "start": origin})), folder / "recipe.json"
-    if copy.exists() and copy.read_bytes() != mine:
+    trained = (folder / "last.keras").exists()
+    if trained and copy.exists() and copy.read_bytes() != mine:
         raise DataError(f"{folder} holds a run of another recipe; give another --run folder or remove it")
     copy.write_bytes(mine)
 

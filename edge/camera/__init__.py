@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from edge.config import CameraSettings
+from edge.errors import CameraError
 from edge.types import Frame
 
 __all__ = ["Camera", "Frame", "is_live", "open_camera"]
@@ -60,6 +60,9 @@ def open_camera(settings: CameraSettings) -> Camera:
         from edge.camera.stream import open_stream
 
         return open_stream(source)
+    if "://" in source:
+        # Not repeated in full: the rest of a url may hold a password.
+        raise CameraError(f"{source.split('://')[0]}:// is not known; streams are {', '.join(SCHEMES)}")
     if is_device(source):
         from edge.camera.v4l2 import open_device
 
@@ -78,7 +81,7 @@ def is_live(source: str) -> bool:
 
 
 def is_stream(source: str) -> bool:
-    return "://" in source and urlsplit(source).scheme.lower() in SCHEMES
+    return source.lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
 def is_device(source: str) -> bool:

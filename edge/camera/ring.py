@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from edge.camera import Camera, is_live, open_camera
 from edge.config import CameraSettings
-from edge.errors import CameraError
 from edge.types import Frame
 
 log = logging.getLogger(__name__)
@@ -76,6 +75,7 @@ class Capture:
         dropped: frames that nobody took in time.
         captured: frames that the camera gave.
         degraded: why there are no frames now, or None while there are.
+        failure: what ended a replay before its end, or None.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Capture:
         self.live = is_live(settings.source)
         self.captured = 0
         self.degraded: str | None = None
+        self.failure: Exception | None = None
 
     def start(self) -> None:
         """Open the source and begin to read it.
@@ -134,27 +135,29 @@ class Capture:
     def _run(self) -> None:
         try:
             self._read_all()
+        except Exception as error:  # noqa: BLE001  whatever it was: the main thread raises it, else it would look like the end
+            self.failure = error
         finally:
             self._ring.close()
 
     def _read_all(self) -> None:
         delay = FIRST_DELAY
         while not self._stopping.is_set():
-            opened = time.monotonic()
+            opened: float | None = None
             try:
                 camera = self._first or self._opener(self._settings)
-                self._first = None
+                self._first, opened = None, time.monotonic()
                 self._read_one(camera)
                 return
-            except CameraError as error:
+            except Exception as error:
+                # A driver may raise anything; on a board nobody is there to start a live source again.
                 if not self.live:
-                    log.error("%s", error)
-                    return
+                    raise
                 # A camera that ran for a while is a new failure; one that opens and fails at once is still the old one.
-                if time.monotonic() - opened > 2 * delay:
+                if opened is not None and time.monotonic() - opened > 2 * delay:
                     delay = FIRST_DELAY
-                self.degraded = str(error)
-                log.warning("%s; trying again in %.1f s", error, delay)
+                self.degraded = str(error) or type(error).__name__
+                log.warning("%s; trying again in %.1f s", self.degraded, delay)
             # Jitter, so that many boards do not storm one network camera that comes back.
             self._stopping.wait(delay * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             delay = min(2 * delay, LONGEST_DELAY)

@@ -19,9 +19,9 @@ def open_stream(url: str) -> LiveVideo:
     Raises:
         CameraError: nobody answers, or what answers is no video.
     """
+    name = f"stream {without_secrets(url)}"
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, timeouts)
-    name = f"stream {without_secrets(url)}"
     if not capture.isOpened():
         capture.release()
         raise CameraError(f"{name} cannot be opened; check address, user and password, and that it is a video stream")
@@ -29,6 +29,13 @@ def open_stream(url: str) -> LiveVideo:
 
 
 def without_secrets(url: str) -> str:
-    """A url as logs may show it: no user, no password, no query (cameras put tokens there)."""
-    parts = urlsplit(url)
+    """A url as logs may show it: no user, no password, no query (cameras put tokens there).
+
+    Raises:
+        CameraError: it is no url.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise CameraError(f"camera.source is a url that cannot be read ({error})") from None
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

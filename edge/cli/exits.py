@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import os
 import sys
 from collections.abc import Callable
+from typing import Any, NoReturn
 
-from edge.errors import EmotionEdgeError
+from edge.errors import ConfigError, EmotionEdgeError
 
 OK = 0
 FAILED_GATE = 1
 UNUSABLE = 2
 UNDELIVERED = 3
 INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """One plain line for a mistake instead of the whole usage, with the nearest flag; abbreviations are not taken.
+
+    Parse inside `exit_status`: a mistake is a ConfigError.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        # What is written into a unit or a script must mean the same after an update adds a flag.
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([f"{message}{self._nearest(message)}; see {self.prog} --help"])
+
+    def _nearest(self, message: str) -> str:
+        prefix, _, unknown = message.partition("unrecognized arguments: ")
+        found = [] if prefix else difflib.get_close_matches(unknown.split("=")[0].split()[0], self._option_string_actions, n=1)
+        return f" (did you mean {found[0]}?)" if found else ""
 
 
 def exit_status(command: str, body: Callable[[], int]) -> int:

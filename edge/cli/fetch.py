@@ -7,17 +7,17 @@ import sys
 import time
 from pathlib import Path
 
-from edge.cli.exits import OK, exit_status
+from edge.cli.exits import OK, Parser, exit_status
 from edge.errors import FetchError
 from edge.fetch import ASSETS, Asset, fetch, mismatch
-from edge.places import model_folders
+from edge.places import model_folders, readable
 
 # A download that is through before this needs no progress, seconds.
 PATIENCE = 2.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="edge-fetch", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="edge-fetch", description=__doc__)
     parser.add_argument("asset", nargs="?", help=f"one of: {', '.join(asset.name for asset in ASSETS)}; without it, a list")
     parser.add_argument("--list", action="store_true", help="what there is, its licence, and where it lies on this machine")
     parser.add_argument(
@@ -25,15 +25,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--to", type=Path, metavar="DIR", help="put it there instead of the user's cache")
     parser.add_argument("--force", action="store_true", help="fetch it although it is there")
-    arguments = parser.parse_args(argv)
-    if arguments.list or arguments.asset is None:
-        return exit_status("edge-fetch", lambda: _list(arguments))
-    return exit_status("edge-fetch", lambda: _fetch(arguments))
+    return exit_status("edge-fetch", lambda: _run(parser.parse_args(argv)))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return _list(arguments) if arguments.list or arguments.asset is None else _fetch(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     for asset in ASSETS:
-        places = [folder / asset.file for folder in _folders(arguments)]
+        places = [folder / asset.file for folder in filter(readable, _folders(arguments))]
         found = [str(path) for path in places if path.is_file() and not mismatch(asset, path)]
         print(f"{asset.name}: {asset.purpose}; {asset.size:,} bytes, licence {asset.licence}")
         print(f"  {asset.url}")

@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
-from edge.cli.exits import OK, UNDELIVERED, exit_status
+from edge.cli.exits import OK, UNDELIVERED, Parser, exit_status
 from edge.cli.flags import add_flags, given_flags
 from edge.config import Settings, read_settings
 
@@ -22,11 +22,9 @@ PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERR
 
 
 def main(argv: list[str] | None = None) -> int:
-    # No abbreviations: a configuration that is written into a unit must mean the same after an update adds a flag.
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="edge-run",
         description=__doc__,
-        allow_abbrev=False,
         epilog="Exit status: 0 done or stopped, 2 unusable settings or files, 3 the file is through but the broker does not have "
         "every event yet (they are kept and sent next time).",
     )
@@ -34,8 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="check settings, model and detector, then end")
     parser.add_argument("--example-config", action="store_true", help="print every key with its default, then end")
     add_flags(parser)
-    arguments = parser.parse_args(argv)
-    return exit_status("edge-run", lambda: _run(arguments))
+    return exit_status("edge-run", lambda: _run(parser.parse_args(argv)))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -74,9 +71,10 @@ def state_dir(settings: Settings) -> Path:
 
 def _log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        _JournalFormatter() if os.environ.get("JOURNAL_STREAM") else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
-    )
+    # A terminal started by systemd inherits the variable, but its standard error is another file (systemd.exec(5)).
+    stderr = os.fstat(2)
+    journal = os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
+    handler.setFormatter(_JournalFormatter() if journal else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=settings.service.log_level.upper(), handlers=[handler])
 
 

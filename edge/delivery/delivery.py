@@ -78,6 +78,7 @@ class Delivery:
         self._storing, self._damaged, self._overflowing = True, False, False
         self._dropped_before = self._outbox.dropped
         self._stop_by: float | None = None
+        self._clean = True
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.beat = time.monotonic()
 
@@ -127,12 +128,17 @@ class Delivery:
             self._changed.wait_for(lambda: self._count().waiting == 0, timeout)
             return self._count().waiting
 
-    def stop(self, timeout: float = STOP_TIMEOUT) -> int:
-        """Store what was handed over, deliver for half the time, publish `stopped`, disconnect. Can be called twice.
+    def stop(self, timeout: float = STOP_TIMEOUT, *, clean: bool = True) -> int:
+        """Store what was handed over, deliver for half the time, say goodbye, disconnect. Can be called twice.
+
+        Args:
+            timeout: seconds for all of it.
+            clean: availability becomes `stopped`; after a failure it is `offline`, as if the connection had broken.
 
         Returns:
             How many events are left; they are in the outbox, and the next run delivers them.
         """
+        self._clean = clean
         self._stop_by = time.monotonic() + timeout
         self._wake()
         if self._thread.ident is not None:
@@ -189,11 +195,27 @@ class Delivery:
         if self._lost_in_memory:
             self._outbox.count_dropped(self._lost_in_memory)
             self._lost_in_memory = 0
-        self._outbox.add(drafts)
+        try:
+            self._outbox.add(drafts)
+        except sqlite3.Error:
+            raise
+        except Exception:
+            # One that cannot be written as an event must not keep back all that come after it.
+            log.exception("an event could not be written and is dropped")
+            self._add_one_by_one(drafts)
         # Only now do they leave the inbox: between the two they count twice, never not at all.
         with self._lock:
             for _ in drafts:
                 self._inbox.popleft()
+
+    def _add_one_by_one(self, drafts: Sequence[EventDraft]) -> None:
+        for draft in drafts:
+            try:
+                self._outbox.add([draft])
+            except sqlite3.Error:
+                raise
+            except Exception:  # noqa: BLE001  told already, with its traceback
+                self._outbox.count_dropped(1)
 
     def _send(self) -> None:
         self._sender.turn(time.monotonic())
@@ -240,10 +262,10 @@ class Delivery:
             self._turn()
         if not self.connected:
             return
-        self._sender.say_stopped()
-        while self.connected and not self._sender.stopped_said and time.monotonic() < stop_by:
+        self._sender.say_goodbye(b"stopped" if self._clean else b"offline")
+        while self.connected and not self._sender.goodbye_said and time.monotonic() < stop_by:
             self._turn()
-        if self._sender.stopped_said:
+        if self._sender.goodbye_said:
             with suppress(sqlite3.Error):
                 self._outbox.remember_session(clean=not self._sender.in_doubt)
 

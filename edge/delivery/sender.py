@@ -36,7 +36,7 @@ class Sender:
         self._in_flight: dict[int, int | str] = {}  # message id -> seq of an event, or another topic
         self._acknowledged: list[int] = []
         self._doubt_at: float | None = None
-        self._stopped_id: int | None = None
+        self._goodbye_id: int | None = None
         self._replay_due = False
         self._reset(1)
 
@@ -77,21 +77,21 @@ class Sender:
         self.outbox, self._after = outbox, 0
         self._acknowledged.clear()
 
-    def say_stopped(self) -> None:
-        """Announce a clean stop; `stopped_said` tells when the broker has it."""
-        self._stopped_id = self._publish(self._topics.availability, b"stopped")
+    def say_goodbye(self, availability: bytes) -> None:
+        """Announce the end; `goodbye_said` tells when the broker has it."""
+        self._goodbye_id = self._publish(self._topics.availability, availability)
 
     @property
-    def stopped_said(self) -> bool:
-        """Whether the broker has acknowledged what `say_stopped` sent."""
-        return self._stopped_id is not None and self._stopped_id not in self._in_flight
+    def goodbye_said(self) -> bool:
+        """Whether the broker has acknowledged what `say_goodbye` sent."""
+        return self._goodbye_id is not None and self._goodbye_id not in self._in_flight
 
     def _reset(self, capacity: int) -> None:
         """A new connection: nothing of an older one counts."""
         self._in_flight.clear()
         self._capacity, self._after = capacity, 0
         self._state_sent: bytes | None = None
-        self._stopped_id = None
+        self._goodbye_id = None
         self._state_there = self._online_sent = False
 
     def _acknowledge(self, signal: Acknowledged) -> str | None:
@@ -134,7 +134,7 @@ class Sender:
         if state is not None and state != self._state_sent and self._room():
             self._publish(self._topics.state, state)
             self._state_sent = state
-        if self._state_there and not self._online_sent and self._room():
+        if self._state_there and not self._online_sent and self._goodbye_id is None and self._room():
             self._publish(self._topics.availability, b"online")
             self._online_sent = True
         if stats is not None:

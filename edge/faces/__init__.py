@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge.config import DetectorSettings
 from edge.errors import DetectorError
-from edge.places import model_folders
+from edge.places import model_folders, readable
 from edge.types import Face
 
 log = logging.getLogger(__name__)
@@ -71,10 +71,11 @@ def find_weights(given: str | None) -> Path | None:
         DetectorError: a file was given and is not there.
     """
     if given is not None:
-        if not Path(given).is_file():
-            raise DetectorError(f"{given}: no such file; detector.weights should name YuNet's .onnx")
-        return Path(given)
-    for folder in model_folders():
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise DetectorError(f"{path}: no such file; detector.weights should name YuNet's .onnx")
+        return path
+    for folder in filter(readable, model_folders()):
         for pattern in YUNET_FILES:
             found = sorted(path for path in folder.glob(pattern) if path.is_file())
             if found:

@@ -50,7 +50,7 @@ class Tracker:
         Returns:
             All living tracks with their last known places, and the numbers of those that have just ended.
         """
-        ended = self._expire(frame)
+        ended = self._change_scene(frame)
         for track in self._tracks:
             track.seen = False
         free = list(faces)
@@ -60,7 +60,10 @@ class Tracker:
         for face in free:
             self._tracks.append(_Track(self._next, face, frame.time, True))
             self._next += 1
-        return self._living(), ended
+        # After the matching: a face that is still there goes on, however long ago the last detection was.
+        gone = [track.number for track in self._tracks if frame.time - track.seen_at > self._settings.max_gap]
+        self._tracks = [track for track in self._tracks if track.number not in gone]
+        return self._living(), ended + gone
 
     def coast(self, frame: Frame) -> tuple[list[TrackedFace], list[int]]:
         """Go through a frame in which nobody looked for faces: the places stay, and none is `seen`.
@@ -68,7 +71,7 @@ class Tracker:
         Returns:
             As `update`.
         """
-        ended = self._expire(frame)
+        ended = self._change_scene(frame)
         for track in self._tracks:
             track.seen = False
         return self._living(), ended
@@ -82,13 +85,11 @@ class Tracker:
     def _living(self) -> list[TrackedFace]:
         return [TrackedFace(track.number, track.face, track.seen) for track in self._tracks]
 
-    def _expire(self, frame: Frame) -> list[int]:
-        if frame.scene != self._scene:
-            self._scene = frame.scene
-            return self.end()
-        gone = [track.number for track in self._tracks if frame.time - track.seen_at > self._settings.max_gap]
-        self._tracks = [track for track in self._tracks if track.number not in gone]
-        return gone
+    def _change_scene(self, frame: Frame) -> list[int]:
+        if frame.scene == self._scene:
+            return []
+        self._scene = frame.scene
+        return self.end()
 
 
 def _pairs(tracks: list[_Track], faces: Sequence[Face], min_overlap: float) -> list[tuple[_Track, Face]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import ModelError, RuntimeMissingError
+from edge.errors import ModelError, RuntimeMissingError, first_line
 
 # The maintained package first: tflite-runtime 2.14 runs INT8 7 to 13 times slower than float on x86. TensorFlow last,
 # and only where it is loaded already or nothing else is: it costs 4 s and 480 MB.
@@ -30,7 +30,7 @@ class TfliteRuntime:
             self._interpreter = interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"not a TFLite model that {self.name} can run: {str(error).splitlines()[0]}") from None
+            raise ModelError(f"not a TFLite model that {self.name} can run: {first_line(error)}") from None
         inputs = self._interpreter.get_input_details()
         if len(inputs) != 1:
             raise ModelError(f"the model has {len(inputs)} inputs; one picture is expected")
@@ -74,7 +74,7 @@ def _import_interpreter() -> tuple[str, Any]:
             return f"{package} {_version(package)}", interpreter
         # OSError: a wheel whose libraries want a newer glibc than the board's (ai-edge-litert's tag promises too much).
         except (ImportError, OSError) as error:
-            reasons.append(f"{package}: {str(error).splitlines()[0]}")
+            reasons.append(f"{package}: {first_line(error)}")
     if sys.maxsize < 2**32:
         raise RuntimeMissingError("no TFLite runtime exists for a 32-bit system; install the 64-bit system of this board")
     raise RuntimeMissingError(f"no TFLite runtime can be imported; pip install ai-edge-litert ({'; '.join(reasons)})")
