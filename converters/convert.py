@@ -214,6 +214,9 @@ def _report(
         notes.append("made-up pictures fall into fewer than three classes of this network; their agreement says nothing")
     elif measured.synthetic:
         notes.append("agreement is that on made-up pictures of which the float network is sure; faces are another matter")
+    if measured.truth is not None and not comparison.proven:
+        worth = 100 / len(measured.truth)
+        notes.append(f"{len(measured.truth)} rows are too few: one of them is {worth:.1f} points; give more labelled pictures")
     return Report(
         format=FORMAT,
         verdict=comparison.verdict,

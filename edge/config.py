@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -220,7 +220,10 @@ def read_settings(path: Path | None, flags: Values) -> Settings:
                     # Flags are text, so a number may be told as one; in a file "1883" is a mistake.
                     result.setdefault(section, {})[key] = msgspec.convert(value, types[section, key], strict=from_file)
                 except msgspec.ValidationError as error:
-                    problems.append(f"{name} = {value!r}: {_plain(error)}")
+                    kind = types[section, key]
+                    choices = get_args(kind) if get_origin(kind) is Literal else ()
+                    reason = f"expected one of {', '.join(map(str, choices))}" if choices else _plain(error)
+                    problems.append(f"{name} = {value!r}: {reason}")
     settings = Settings(**{s.name: s.type(**result.get(s.name, {})) for s in msgspec.structs.fields(Settings)})
     problems += _contradictions(settings)
     if problems:
@@ -266,6 +269,8 @@ def _nearest(word: str, known: list[str]) -> str:
 
 def _plain(error: msgspec.ValidationError) -> str:
     text = str(error).replace("`", "").replace(" | null", "")
+    if "matching regex" in text:
+        return "expected a topic name without blanks, + and # (and, for a device, without /)"
     for technical, plain in (("int", "a whole number"), ("float", "a number"), ("str", "text"), ("bool", "true or false")):
         text = re.sub(rf"\b{technical}\b", plain, text)
     return text[0].lower() + text[1:]

@@ -31,6 +31,11 @@ class Meter:
         self._since += 1
         self._latencies.append(seconds)
 
+    @property
+    def frames(self) -> int:
+        """Frames since the start."""
+        return self._frames
+
     def due(self, interval: float) -> bool:
         """Whether so many seconds have passed since the last snapshot."""
         return time.monotonic() - self._interval >= interval

@@ -132,6 +132,7 @@ class Service:
             self._systemd.stopping()
             self._capture.stop()
             left = delivery.stop(clean=clean)
+            log.info("%d frames, %d events delivered, %d waiting", self._meter.frames, delivery.counters.published, left)
         return left
 
     def _watch(self, analysis: Analysis, delivery: Delivery, stop: threading.Event) -> None:

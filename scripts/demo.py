@@ -43,17 +43,22 @@ def demo() -> int:
     )
     parser.add_argument("--data", help="labelled faces, to see the conversion proven (fer2013.csv, .npz, folder by class)")
     arguments = parser.parse_args()
+    caller = Path(os.environ.get("CALLER", "."))
     source = arguments.camera or arguments.source or "demo"
-    if arguments.source and "://" not in source and not Path(source).exists():
-        print(f"scripts/demo: {source}: no such file or folder", file=sys.stderr)
-        return 2
+    if arguments.source and "://" not in source:
+        source = str(caller / source)
+    camera = f"/dev/video{arguments.camera}" if arguments.camera and arguments.camera.isdecimal() else arguments.camera
+    for path, remedy in ((camera, "connect one, or use --source FILE"), (arguments.source and source, "name a file or folder")):
+        if path and "://" not in path and not Path(path).exists():
+            print(f"scripts/demo: {path}: not there; {remedy}", file=sys.stderr)
+            return 2
     with tempfile.TemporaryDirectory(prefix="emotion-edge-") as folder:
         work = Path(folder)
         step("1. a Keras model becomes INT8")
         model = work / FLOAT_MODEL.name
         shutil.copy(FLOAT_MODEL, model)
         shutil.copy(FLOAT_MODEL.with_suffix(".toml"), model.with_suffix(".toml"))
-        data = ["--data", arguments.data] if arguments.data else []
+        data = ["--data", caller / arguments.data] if arguments.data else []
         if status := subprocess.run([BIN / "edge-convert", "--int8", model, *data], check=False).returncode:
             return status
         step("2. faces become events; this is what a subscriber receives")

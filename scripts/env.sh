@@ -1,6 +1,7 @@
 # Sourced by the other scripts: makes .venv with the extras asked for, once, and installs Debian packages when root.
 # Usage: . scripts/env.sh; need_venv dev; need_packages mosquitto
 set -euo pipefail
+export CALLER=$PWD # what a person types is relative to where that person is
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }

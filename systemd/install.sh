@@ -50,6 +50,7 @@ remove() {
   run rm -rf "$program"
   run rm -f "$unit" "$sysusers"
   if manages; then run systemctl daemon-reload; fi
+  if [ -n "$dry" ]; then echo "nothing was done (--dry-run)"; return; fi
   if [ "$mode" = purge ]; then
     run rm -rf "$settings" "$state"
     if [ -z "$root" ] && id emotion-edge >/dev/null 2>&1; then run userdel emotion-edge; fi
@@ -114,8 +115,8 @@ case $mode in
   install)
     echo "installing emotion-edge into $program"
     install_program
-    if manages; then start_service; else echo "  no running systemd here: the unit is laid down, users and services are left alone"; fi
-    echo "done; settings: $settings/config.toml; log: journalctl -u emotion-edge -f"
+    if manages; then start_service; else echo "  (no running systemd here: users and services are left alone)"; fi
+    if [ -n "$dry" ]; then echo "nothing was done (--dry-run)"; else echo "done; settings: $settings/config.toml; log: journalctl -u emotion-edge -f"; fi
     ;;
   *) remove ;;
 esac

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from edge.errors import DataError, first_line
+from edge.errors import DataError, RuntimeMissingError, first_line
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KINDS = "give a Keras .h5, .hdf5 or .keras file or a SavedModel folder"
@@ -37,7 +37,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _hdf5_config(path: Path) -> str | bytes:
-    import h5py
+    try:
+        import h5py
+    except ImportError as error:
+        raise RuntimeMissingError(f"reading {path.name} needs h5py: pip install 'emotion-edge[convert]' ({error})") from None
 
     try:
         with h5py.File(path, "r") as file:

@@ -140,7 +140,7 @@ def _verdict(report: Report) -> str:
         )
         return f"verdict: failed ({failed})"
     if report.verdict == "unproven":
-        return "verdict: unproven (accuracy is unknown without labelled pictures: give --data)"
+        return "verdict: unproven (give --data with enough labelled pictures, such as a folder of class folders)"
     return "verdict: passed"
 
 

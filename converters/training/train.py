@@ -174,7 +174,10 @@ def _take_weights(model: Any, start: Path) -> None:
 def _claim(folder: Path, recipe: Recipe, start: Path | None) -> None:
     """A run folder belongs to one recipe and one start: weights of two must never be mixed."""
     origin = hashlib.sha256(start.read_bytes()).hexdigest() if start else None
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: the run folder cannot be made ({error.strerror}); give another --run") from None
     mine, copy = msgspec.json.format(msgspec.json.encode({"recipe": recipe, "start": origin})), folder / "recipe.json"
     trained = (folder / "last.keras").exists()
     if trained and copy.exists() and copy.read_bytes() != mine:

@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
         "every event yet (they are kept and sent next time).",
     )
     parser.add_argument("--config", type=Path, help="a TOML file; `--example-config` prints one")
-    parser.add_argument("--check", action="store_true", help="check settings, model and detector, then end")
+    parser.add_argument(
+        "--check", action="store_true", help="check settings, password and certificates, model and detector, then end"
+    )
     parser.add_argument("--example-config", action="store_true", help="print every key with its default, then end")
     add_flags(parser)
     return exit_status("edge-run", lambda: _run(parser.parse_args(argv)))
@@ -48,16 +50,20 @@ def _run(arguments: argparse.Namespace) -> int:
 
     service = Service(settings, state_dir(settings))
     if arguments.check:
-        print(f"ready: {service.describe()}")
+        from edge.delivery.broker import read_password, tls_context
+
+        read_password(settings.mqtt)
+        tls_context(settings.mqtt)
+        print(f"ready: {service.describe()} (source and broker are not tried)")
         return OK
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     left = service.run(stop)
-    if left and not stop.is_set():
+    if left:
         print(f"edge-run: {left} events have not reached the broker; they are kept and sent at the next start", file=sys.stderr)
-        return UNDELIVERED
-    return OK
+    # Whoever stops it knows that something may be left; a script that waits for a file has to be told.
+    return UNDELIVERED if left and not stop.is_set() else OK
 
 
 def state_dir(settings: Settings) -> Path:

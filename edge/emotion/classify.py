@@ -50,6 +50,10 @@ def open_classifier(model: Path, threads: int = 1) -> Classifier:
         ModelError: manifest, sha256, shape, labels or golden scores do not fit.
         RuntimeMissingError: no runtime for this kind of model can be imported.
     """
+    if not model.is_file():
+        raise ModelError(f"{model}: no such file; name a .tflite that edge-convert wrote")
+    if model.suffix != ".tflite":
+        raise ModelError(f"{model}: edge runs .tflite files; make one of it with edge-convert --int8 {model.name}")
     manifest = read_manifest(manifest_path(model))
     content = verify_file(manifest, model)
     classifier = Classifier(manifest, open_runtime(content, model.suffix, threads))

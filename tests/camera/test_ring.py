@@ -190,3 +190,30 @@ def test_a_real_network_camera_is_live_and_comes_back_after_it_hung_up(network_c
     assert wait_for(lambda: capture.degraded is None, 10)
     assert network_camera.connections > connections
     capture.stop()
+
+
+def test_whatever_a_driver_raises_a_live_camera_is_opened_again() -> None:
+    tries = []
+
+    def opener(_settings: CameraSettings) -> ScriptedCamera:
+        tries.append(time.monotonic())
+        raise RuntimeError("out of something")
+
+    capture = Capture(LIVE, service=True, opener=opener)
+    capture.start()
+    assert wait_for(lambda: len(tries) >= 2)
+    assert capture.degraded == "out of something"
+    assert not capture.ended
+    capture.stop()
+
+
+def test_a_replay_that_breaks_is_not_taken_for_one_that_is_through() -> None:
+    class Broken(ScriptedCamera):
+        def read(self) -> Frame | None:
+            raise MemoryError("a frame of a million pixels a side")
+
+    capture = Capture(REPLAY, opener=lambda _settings: Broken([], live=False))
+    capture.start()
+    assert wait_for(lambda: capture.ended)
+    assert isinstance(capture.failure, MemoryError)
+    capture.stop()

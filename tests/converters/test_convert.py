@@ -198,7 +198,10 @@ PIXELS = " ".join(["7"] * 2304)
         (lambda model, folder: ["--int8", folder / "none.h5"], "no such file"),
         (lambda model, folder: ["--int8", _text(folder / "text.h5", "hello")], "not a Keras file"),
         (lambda model, folder: [model], "choose a format: --int8"),
-        (lambda model, folder: ["--int9", model], "unrecognized arguments: --int9; see edge-convert --help"),
+        (
+            lambda model, folder: ["--int9", model],
+            "unrecognized arguments: --int9 (did you mean --int8?); see edge-convert --help",
+        ),
         (lambda model, folder: ["--int8"], "the following arguments are required: model"),
         (lambda model, folder: ["--int8", model, "--mean", "1"], "mean and scale go together"),
         (lambda model, folder: ["--int8", model, "--mean", "x"], "'x' is not a number"),

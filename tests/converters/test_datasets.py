@@ -38,6 +38,8 @@ def test_the_csv_that_users_have_holds_what_the_npz_holds(testdata: Path, fer201
         (f"3,{PIXELS[:-1]}x,Training", r"row 3: pixels should be whole numbers"),
         (f"3,{PIXELS[:-1]}256,Training", r"row 3: pixels should lie in 0..255"),
         (f"9,{PIXELS},Training", r"row 3: emotion is '9'"),
+        (f"3,{PIXELS[:-1]}99999999999999999999,Training", r"row 3: pixels should be whole numbers"),
+        (f'3,"{PIXELS},Training' + "\n0" * 70000, r"never closed"),
         (f"3,{PIXELS},Testing", r"row 3: Usage is 'Testing'"),
     ],
 )
@@ -116,3 +118,28 @@ def test_rows_are_put_into_the_models_order_and_unknown_classes_left_out():
 def test_an_exact_name_wins_over_a_synonym():
     assert find_class("calm", ("neutral", "calm")) == 1
     assert find_class("calm", ("neutral", "happy")) == 0
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        None,
+        {},
+        {"shape": (4, 48, 48, 1), "labels": (4,)},
+        {"shape": (4, 48, 48), "labels": (4, 1)},
+        {"shape": (4, 48), "labels": (4,)},
+    ],
+)
+def test_an_npz_that_is_none_or_of_another_shape_is_one_sentence(tmp_path: Path, arrays: dict | None):
+    path = tmp_path / "data.npz"
+    if arrays is None:
+        path.write_bytes(b"")
+    elif not arrays:
+        np.save(path.with_suffix(".npy"), np.zeros(3))
+        path.with_suffix(".npy").rename(path)
+    else:
+        images, labels = np.zeros(arrays["shape"], np.uint8), np.zeros(arrays["labels"], np.uint8)
+        np.savez(path, train_images=images, train_labels=labels, public_images=images, public_labels=labels)
+    with pytest.raises(DataError) as told:
+        open_dataset(path)
+    assert "\n" not in str(told.value)

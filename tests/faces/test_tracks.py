@@ -48,12 +48,14 @@ def test_a_gap_ends_the_track_once_and_its_number_is_not_used_again() -> None:
     assert ([t.track for t in tracked], ended) == ([2], [])
 
 
-def test_coasting_expires_too_and_keeps_places() -> None:
+def test_coasting_keeps_places_and_a_face_that_is_still_there_goes_on_however_rare_the_detections_are() -> None:
     tracker = Tracker(TrackSettings(max_gap=1.0))
     tracker.update([Face(100, 100, 80)], frame(0.0))
     tracked, ended = tracker.coast(frame(0.5))
     assert ([(t.track, t.face.x, t.seen) for t in tracked], ended) == ([(1, 100, False)], [])
-    assert tracker.coast(frame(1.5)) == ([], [1])
+    tracked, ended = tracker.update([Face(102, 100, 80)], frame(1.5))
+    assert ([(t.track, t.face.x, t.seen) for t in tracked], ended) == ([(1, 102, True)], [])
+    assert tracker.update([], frame(3.0)) == ([], [1])
 
 
 def test_a_fast_face_is_followed_out_of_its_own_square_but_not_across_the_room() -> None:
