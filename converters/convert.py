@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from converters.compress.quantize import SAMPLES, Calibration, choose
-from converters.datasets import Dataset, open_dataset
+from converters.datasets import Dataset, open_dataset, require
 from converters.datasets.align import align
 from converters.datasets.doubts import doubts
 from converters.describe import Description, read_sidecar
@@ -89,8 +89,8 @@ def convert(request: Request, progress: Progress) -> list[Report]:
         EmotionEdgeError: one sentence about what cannot be used; nothing is written then.
     """
     outputs = {name: plan(request.source, request.folder, name) for name in request.formats}
-    if request.data is not None and not request.data.exists():
-        raise DataError(f"{request.data}: no such file or folder; give a fer2013.csv, an .npz or a folder of images by class")
+    if request.data is not None:
+        require(request.data)
     given = request.given.over(read_sidecar(request.source)) if request.source.exists() else request.given
     if request.source.exists():
         check_outputs(list(outputs.values()), request.force)

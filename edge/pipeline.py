@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # How long the loop waits for a frame before it looks after everything else, seconds.
 TURN = 0.25
-# A stage that has not moved for so long hangs; delivery turns every second, analysis every TURN, seconds.
+# A thread that has not moved for so long hangs; delivery turns every second, seconds.
 HUNG = 10.0
 
 
@@ -167,8 +167,10 @@ class Service:
             delivery.set_state(analysis.state())
 
     def _look_after(self, delivery: Delivery) -> None:
-        """Statistics, and the watchdog: fed while both loops turn, whether or not there is a frame."""
-        self._beats.beat("analysis", time.monotonic())
+        """Statistics, and the watchdog: fed while both loops turn, whether or not there is a frame.
+
+        That this loop turns is shown by its being here; only the other threads can hang unseen.
+        """
         self._beats.beat("delivery", delivery.beat)
         if not self._beats.hung():
             self._systemd.feed()

@@ -10,7 +10,17 @@ from pathlib import Path
 from converters.datasets.types import FER2013_LABELS, Dataset, Split
 from edge.errors import DataError
 
-__all__ = ["FER2013_LABELS", "Dataset", "Split", "open_dataset"]
+__all__ = ["FER2013_LABELS", "Dataset", "Split", "open_dataset", "require"]
+
+
+def require(path: Path) -> None:
+    """Refuse a path that is not there, before anything slow begins.
+
+    Raises:
+        DataError: it is missing.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; give a fer2013.csv, an .npz or a folder of images by class")
 
 
 def open_dataset(path: Path, labels: tuple[str, ...] = FER2013_LABELS) -> Dataset:
@@ -23,8 +33,7 @@ def open_dataset(path: Path, labels: tuple[str, ...] = FER2013_LABELS) -> Datase
     Raises:
         DataError: the path is missing, of an unknown kind, empty or broken.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; give a fer2013.csv, an .npz or a folder of images by class")
+    require(path)
     if path.is_dir():
         from converters.datasets.folders import read_folder
 

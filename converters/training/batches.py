@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from converters.datasets.augment import augment_batch, mix
 from converters.recipe import Recipe
-
-# The contract of every network trained here: x = (pixel - 127.5) / 127.5.
-MEAN, SCALE = 127.5, 1 / 127.5
+from edge.emotion.manifest import InputSpec
+from edge.emotion.preprocess import to_tensor
 
 
 def normalise(images: NDArray[Any]) -> NDArray[np.float32]:
-    """uint8 or float (N, H, W) in 0..255 -> float32 (N, H, W, 1) in [-1, 1]."""
-    return ((images.astype(np.float32) - np.float32(MEAN)) * np.float32(SCALE))[..., None]
+    """The contract of every network trained here, by edge's own code: (N, H, W) in 0..255 -> float32 (N, H, W, 1) in [-1, 1]."""
+    height, width = images.shape[1:]
+    spec = InputSpec(height=height, width=width, channels=1, color="gray", mean=(127.5,), scale=(1 / 127.5,))
+    return to_tensor(images[..., None], spec)
 
 
 class Batches(keras.utils.PyDataset):

@@ -37,8 +37,8 @@ def to_pixels(crop: Crop | NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uin
     return image.reshape(spec.height, spec.width, spec.channels).astype(np.uint8, copy=False)
 
 
-def to_tensor(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
-    """uint8 (..., channels) -> float32 of the same shape: (pixel - mean) * scale."""
+def to_tensor(pixels: NDArray[np.uint8] | NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
+    """Pixels in 0..255 (..., channels) -> float32 of the same shape: (pixel - mean) * scale."""
     mean, scale = np.asarray(spec.mean, np.float32), np.asarray(spec.scale, np.float32)
     return (pixels.astype(np.float32) - mean) * scale
 

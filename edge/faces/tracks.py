@@ -29,14 +29,13 @@ class Tracker:
     of one frame goes unheard.
     """
 
-    def __init__(self, settings: TrackSettings, first: int = 1) -> None:
+    def __init__(self, settings: TrackSettings) -> None:
         """Start without tracks.
 
         Args:
             settings: overlap and gap.
-            first: number of the first track.
         """
-        self._settings, self._next = settings, first
+        self._settings, self._next = settings, 1
         self._tracks: list[_Track] = []
         self._scene = 0
 

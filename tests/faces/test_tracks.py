@@ -89,10 +89,10 @@ def test_a_new_scene_ends_every_track_even_when_the_next_face_is_in_the_same_pla
     assert ([t.track for t in tracked], ended) == ([2], [1])
 
 
-def test_end_and_first_number() -> None:
-    tracker = Tracker(TrackSettings(), first=41)
+def test_end_names_every_track() -> None:
+    tracker = Tracker(TrackSettings())
     tracker.update([Face(100, 100, 80), Face(300, 100, 80)], frame(0.0))
-    assert tracker.end() == [41, 42]
+    assert tracker.end() == [1, 2]
     assert tracker.coast(frame(0.1)) == ([], [])
 
 
