@@ -6,20 +6,21 @@ A recipe names no paths: the data set is given on the command line, so a recipe 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from converters.datasets import FER2013_LABELS
 from converters.datasets.augment import Augment
-from converters.networks.micro import Micro
+from converters.networks import Network
 from edge.errors import DataError
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 
 
-class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the weights move.
 
     Attributes:
@@ -29,9 +30,11 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         warmup: share of all steps that the warm-up takes.
         weight_decay: decoupled from the gradient and scaled by the rate, on kernels only (Keras' own definition:
             about ten times the coupled value that papers quote).
-        label_smoothing: share of the target spread over all classes.
-        ema: decay of the running average of the weights, which is what is evaluated and kept.
-        class_power: exponent of inverse class frequency in the loss weights; 0 weighs every picture alike.
+        ema: decay of the running average of the weights, which is what is evaluated and kept; less in a run so short that
+            the average would look back over more than a tenth of it.
+        sampling: "plain" takes each picture once an epoch, "balanced" draws each class equally often.
+        precision: what layers compute in; "bfloat16" is 1.2 to 1.4 times faster for dense networks on AVX512 and slower
+            for depthwise ones. Weights, logits and what is kept are float32 in both.
     """
 
     epochs: Count
@@ -40,19 +43,69 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warmup: Share = 0.03
     momentum: Share = 0.9
     weight_decay: Annotated[float, Meta(ge=0)] = 5e-3
-    label_smoothing: Share = 0.1
     ema: Share = 0.998
-    class_power: Annotated[float, Meta(ge=0)] = 0.0
+    sampling: Literal["plain", "balanced"] = "plain"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One training run: a name, a seed, a network, a schedule and an augmentation."""
+class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is minimised.
+
+    Attributes:
+        label_smoothing: share of the target spread over all classes.
+        gamma: focusing exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002); 0 is cross entropy.
+        alpha: exponent of inverse class frequency in the weights of the loss; 0 weighs every picture alike. (The focal
+            loss' own alpha is such a weight, of one class out of two.)
+        votes: share of the target that crowd votes (FER+) take from the label, where a picture has any.
+        votes_head: weight of a second head that learns the crowd's votes from the same features; it is thrown away
+            after training. The votes agree with FER2013's labels on 63 % only: as a second task they teach the
+            features without moving the target.
+    """
+
+    label_smoothing: Share = 0.1
+    gamma: Annotated[float, Meta(ge=0)] = 0.0
+    alpha: Annotated[float, Meta(ge=0)] = 0.0
+    votes: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    votes_head: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a student learns from teachers (Hinton et al. 2015, arXiv:1503.02531).
+
+    Attributes:
+        temperature: T, which softens teacher and student alike.
+        weight: of T^2 * KL(teacher || student); the cross entropy on the label has the rest.
+        views: augmented views of each picture that the bank of the teachers' logits holds; epoch e uses view e mod `views`.
+        seed: of the views; apart from the recipe's own, so that students of other seeds share one bank.
+    """
+
+    temperature: Annotated[float, Meta(gt=0)] = 3.0
+    weight: Annotated[float, Meta(ge=0, le=1)] = 0.8
+    views: Count = 20
+    seed: int = 1
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One training run.
+
+    Attributes:
+        name: of the run folder and of what comes out of it.
+        seed: of every choice by chance.
+        network: what is trained; see converters/networks.
+        schedule, loss, augment, distill: how; `distill` is what edge-distill needs beside its teachers.
+        size: side in pixels of the square gray picture that the network takes; others are resized as the device does it.
+        labels: class names in the order of the outputs.
+    """
 
     name: str
     seed: int
-    network: Micro
+    network: Network
     schedule: Schedule
+    loss: Loss = Loss()
     augment: Augment = Augment()
+    distill: Distill | None = None
+    size: Annotated[int, Meta(ge=16, le=512)] = 48
+    labels: Annotated[tuple[str, ...], Meta(min_length=2)] = FER2013_LABELS
 
 
 def read_recipe(path: Path) -> Recipe:

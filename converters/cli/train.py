@@ -1,14 +1,11 @@
-"""edge-train recipe.toml --data fer2013.csv: train a network, resumable, with a csv log."""
+"""edge-train recipe.toml --data fer2013.csv: train a network, resumable, with a csv log and a card."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from pathlib import Path
 
 from edge.cli.exits import Parser, exit_status
-from edge.errors import DataError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,36 +22,18 @@ def _train(arguments: argparse.Namespace) -> int:
 
     recipe = read_recipe(arguments.recipe)
     folder = arguments.run or Path("runs") / recipe.name
-    # Before anything else imports Keras, which reads its backend once; another backend than TensorFlow is the user's choice.
-    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow":
-        from converters.quiet import import_tensorflow
+    from converters.cli.training import check_exists, finish, import_keras, progress_bar
 
-        import_tensorflow()
+    check_exists(arguments.start)
+    import_keras()
 
-    from tqdm import tqdm
+    from converters.training.examples import open_examples
+    from converters.training.train import train
 
-    from converters.datasets import open_dataset
-    from converters.training.train import Epoch, train
-
-    if arguments.start is not None and not arguments.start.is_file():
-        raise DataError(f"{arguments.start}: no such file")
-    data = open_dataset(arguments.data)
-    with tqdm(total=recipe.schedule.epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
-
-        def report(line: Epoch, epochs: int) -> None:
-            bar.update(line.epoch + 1 - bar.n)
-            bar.write(
-                f"epoch {line.epoch + 1}/{epochs}: loss {line.loss:.3f}, training {line.train_accuracy:.1%}, "
-                f"{data.held_out_name} {line.held_out_accuracy:.2%} (mean recall {line.held_out_macro_recall:.1%}), "
-                f"{line.seconds:.0f} s",
-                file=sys.stdout,
-            )
-            sys.stdout.flush()
-
-        best = train(recipe, data, folder, report, arguments.start)
-    print(f"best weights by {data.held_out_name}: {best}")
-    print(f"next: edge-convert --int8 {best} --data {arguments.data}")
-    return 0
+    examples = open_examples(arguments.data, recipe)
+    with progress_bar(examples.held_out_name) as (report, step):
+        best = train(recipe, examples, folder, report, arguments.start, step=step)
+    return finish(best, arguments.data)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,26 @@
-"""Random views of faces, made with numpy and OpenCV so that a seed gives the same pixels on every backend.
+"""Random views of faces: first the chances are drawn for a whole epoch, then pixels are made from them.
 
-A camera's crops differ from a data set's: the detector's box jitters, heads roll, light is poor. Shift, zoom and
-rotation here are about as large as what the detectors do to FER2013's own faces (spread 3.5 of 48 pixels).
+Numpy and OpenCV do both, so that a seed gives the same pixels on every backend, and a view of a picture depends on the
+seed, the epoch and the picture's place alone, not on the batch it lands in. A bank of a teacher's answers rests on that.
+
+A camera's crops differ from a data set's: the detector's box jitters, heads roll. Shift, zoom and rotation here are at
+least as large as what the detectors do to FER2013's own faces (spread 3.5 of 48 pixels). What the camera itself does
+to the pixels is in faults.py.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import cv2
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(ge=0)]
 
 
 class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -22,56 +33,97 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         zoom: largest change of size, as a fraction.
         contrast: largest change of contrast, as a fraction.
         brightness: largest change of brightness, in pixel values.
+        erase: chance that a rectangle of 3 to 15 % of the view is painted over (Zhong et al. 2017, arXiv:1708.04896).
+        faults: chance of each camera fault of faults.py.
         mixup: Beta(a, a) parameter of mixup (Zhang et al. 2018, arXiv:1710.09412) on half of the batches; 0 is off.
+        cutmix: chance that a batch gets rectangles of other pictures (Yun et al. 2019, arXiv:1905.04899) instead.
     """
 
-    flip: float = 0.5
-    rotate: float = 12.0
-    shift: float = 4 / 48
-    zoom: float = 0.12
-    contrast: float = 0.25
-    brightness: float = 20.0
-    mixup: float = 0.0
+    flip: Share = 0.5
+    rotate: Positive = 12.0
+    shift: Share = 4 / 48
+    zoom: Annotated[float, Meta(ge=0, lt=1)] = 0.12
+    contrast: Positive = 0.25
+    brightness: Positive = 20.0
+    erase: Share = 0.0
+    faults: Share = 0.0
+    mixup: Positive = 0.0
+    cutmix: Share = 0.0
 
 
-def augment_batch(images: NDArray[np.uint8], settings: Augment, rng: np.random.Generator) -> NDArray[np.float32]:
-    """One random view of each picture.
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The chances of one view of each of N pictures.
+
+    Attributes:
+        matrix: float64 (N, 2, 3), view -> picture, pixels; with the mirror in its sign.
+        gain: float32 (N,), contrast about the view's mean.
+        offset: float32 (N,), pixel values.
+        box: int64 (N, 4), x, y, width, height of the erased rectangle; no width for none.
+        paint: float32 (N,), what it is painted with.
+    """
+
+    matrix: NDArray[np.float64]
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    box: NDArray[np.int64]
+    paint: NDArray[np.float32]
+
+
+def draw_views(count: int, size: tuple[int, int], settings: Augment, rng: np.random.Generator) -> Views:
+    """Draw one view of each picture.
 
     Args:
-        images: uint8 (N, H, W).
+        count: N.
+        size: height and width, pixels.
         settings: how far views may stray.
         rng: the only source of chance; the same state gives the same bits.
-
-    Returns:
-        float32 (N, H, W) in 0..255.
     """
-    count, (height, width) = len(images), images.shape[1:]
+    height, width = size
     angle = np.deg2rad(rng.uniform(-settings.rotate, settings.rotate, count))
     scale = 1 + rng.uniform(-settings.zoom, settings.zoom, count)
     mirror = np.where(rng.random(count) < settings.flip, -1.0, 1.0)
     shift = rng.uniform(-settings.shift, settings.shift, (count, 2)) * (width, height)
     gain = 1 + rng.uniform(-settings.contrast, settings.contrast, count)
     offset = rng.uniform(-settings.brightness, settings.brightness, count)
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    views = np.empty((count, height, width), np.float32)
-    for i, image in enumerate(images):
-        cos, sin = scale[i] * np.cos(angle[i]), scale[i] * np.sin(angle[i])
-        # Destination -> source, about the centre; the mirror is one sign of the matrix.
-        matrix = np.array([[mirror[i] * cos, -sin, 0.0], [mirror[i] * sin, cos, 0.0]])
-        matrix[:, 2] = centre - matrix[:, :2] @ centre + shift[i]
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        views[i] = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    middle = views.mean(axis=(1, 2), keepdims=True)
-    views = (views - middle) * gain[:, None, None].astype(np.float32) + middle + offset[:, None, None].astype(np.float32)
-    return np.clip(views, 0, 255, out=views)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    turn = np.stack([mirror * cos, -sin, mirror * sin, cos], axis=1).reshape(count, 2, 2)
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix = np.concatenate([turn, (centre - turn @ centre + shift)[..., None]], axis=2)
+    area, aspect = rng.uniform(0.03, 0.15, count) * height * width, np.exp(rng.uniform(np.log(0.4), np.log(2.5), count))
+    sides = np.minimum(np.sqrt(np.stack([area * aspect, area / aspect], axis=1)), (width, height)).astype(np.int64)
+    sides[rng.random(count) >= settings.erase] = 0
+    corner = (rng.random((count, 2)) * ((width, height) - sides + 1)).astype(np.int64)
+    paint = rng.uniform(0, 255, count)
+    return Views(
+        matrix,
+        gain.astype(np.float32),
+        offset.astype(np.float32),
+        np.concatenate([corner, sides], axis=1),
+        paint.astype(np.float32),
+    )
 
 
-def mix(
-    views: NDArray[np.float32], targets: NDArray[np.float32], alpha: float, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mixup of a batch with a shuffled copy of itself, on every second batch by chance."""
-    if alpha <= 0 or rng.random() < 0.5:
-        return views, targets
-    share = np.float32(rng.beta(alpha, alpha))
-    order = rng.permutation(len(views))
-    return share * views + (1 - share) * views[order], share * targets + (1 - share) * targets[order]
+def make_views(images: NDArray[np.uint8], rows: NDArray[np.int64], views: Views) -> NDArray[np.float32]:
+    """Make the views of some pictures.
+
+    Args:
+        images: uint8 (N, H, W), all of them.
+        rows: int64 (M,), which ones.
+        views: the chances of all N.
+
+    Returns:
+        float32 (M, H, W) in 0..255.
+    """
+    height, width = images.shape[1:]
+    made = np.empty((len(rows), height, width), np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for view, row in zip(made, rows, strict=True):
+        view[:] = cv2.warpAffine(images[row], views.matrix[row], (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    middle = made.mean(axis=(1, 2), keepdims=True)
+    made -= middle
+    made *= views.gain[rows, None, None]
+    made += middle + views.offset[rows, None, None]
+    for view, (x, y, w, h), paint in zip(made, views.box[rows], views.paint[rows], strict=True):
+        view[y : y + h, x : x + w] = paint
+    return np.clip(made, 0, 255, out=made)

@@ -17,18 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.datasets.types import FER2013_LABELS, Dataset, Split
+from converters.datasets.votes import read_votes
 from edge.errors import DataError
 
 SIDE = 48
 
 
 def read_csv(path: Path) -> Dataset:
-    """Read the Kaggle `fer2013.csv`.
+    """Read the Kaggle `fer2013.csv`, and the crowd's votes where FER+'s `fer2013new.csv` lies beside it.
 
     Raises:
         DataError: a row is broken; its row number (the header is row 1) is named.
     """
     parts: dict[str, tuple[list[NDArray[np.uint8]], list[int]]] = {"Training": ([], []), "PublicTest": ([], [])}
+    usages: list[str] = []
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = csv.reader(file)
         header = [cell.strip().lower() for cell in next(rows, [])]
@@ -42,6 +44,7 @@ def read_csv(path: Path) -> Dataset:
             if len(row) != len(header):
                 raise DataError(f"{where} has {len(row)} columns, expected {len(header)}")
             usage = row[usage_column].strip()
+            usages.append(usage)
             if usage == "PrivateTest":
                 continue
             if usage not in parts:
@@ -49,7 +52,9 @@ def read_csv(path: Path) -> Dataset:
             images, labels = parts[usage]
             images.append(_pixels(row[1], where))
             labels.append(_label(row[0], where))
-    return _dataset(path, *(_split(*parts[usage]) for usage in ("Training", "PublicTest")))
+    beside = path.with_name("fer2013new.csv")
+    votes = read_votes(beside, usages) if beside.is_file() else {}
+    return _dataset(path, *(_split(*parts[usage], votes.get(usage)) for usage in ("Training", "PublicTest")))
 
 
 def read_npz(path: Path) -> Dataset:
@@ -60,7 +65,10 @@ def read_npz(path: Path) -> Dataset:
     """
     try:
         with np.load(path) as arrays:
-            parts = [Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int64)) for part in ("train", "public")]
+            parts = [
+                Split(arrays[f"{part}_images"], arrays[f"{part}_labels"].astype(np.int64), arrays.get(f"{part}_votes"))
+                for part in ("train", "public")
+            ]
     # What numpy raises on files that are no npz: an empty one, an .npy under another name, a damaged member.
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as an .npz ({error or type(error).__name__})") from None
@@ -108,9 +116,9 @@ def _label(text: str, where: str) -> int:
     return int(text)
 
 
-def _split(images: list[NDArray[np.uint8]], labels: list[int]) -> Split:
+def _split(images: list[NDArray[np.uint8]], labels: list[int], votes: NDArray[np.int8] | None) -> Split:
     stacked = np.stack(images) if images else np.empty((0, SIDE, SIDE), np.uint8)
-    return Split(stacked, np.array(labels, dtype=np.int64))
+    return Split(stacked, np.array(labels, dtype=np.int64), votes)
 
 
 def _dataset(path: Path, train: Split, public: Split) -> Dataset:

@@ -19,10 +19,12 @@ class Split:
     Attributes:
         images: N pictures, each uint8 (H, W) gray or (H, W, 3) BGR. One array when all sizes agree, else a list.
         labels: int64 (N,), indices into the data set's labels; None where nothing is labelled.
+        votes: int8 (N, 10), the crowd's votes in the order of votes.CHOICES, -1 where nobody was asked; None without votes.
     """
 
     images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
     labels: NDArray[np.int64] | None
+    votes: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from converters.networks.blocks import Attention, conv, head, stages
+
 
 class Micro(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="micro", tag_field="family"):
     """Settings of a micro network.
@@ -18,11 +20,13 @@ class Micro(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="micro"
         widths: channels of each stage; every stage but the first halves the map.
         blocks: residual blocks of each stage.
         dropout: share of the pooled features that training drops.
+        attention: "none", "se" (squeeze-excite) or "cbam" at the end of each block.
     """
 
     widths: tuple[int, ...] = (16, 24, 32, 36)
     blocks: tuple[int, ...] = (1, 2, 2, 1)
     dropout: float = 0.1
+    attention: Attention = "none"
 
     def __post_init__(self) -> None:
         if not self.widths or len(self.widths) != len(self.blocks) or min(self.widths + self.blocks) < 1:
@@ -36,21 +40,7 @@ def build_micro(settings: Micro, input_shape: tuple[int, int, int], classes: int
     """
     from keras import Input, Model, layers
 
-    def conv(x: Any, filters: int, stride: int, size: int = 3) -> Any:
-        x = layers.Conv2D(filters, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-        return layers.BatchNormalization()(x)
-
     inputs = Input(input_shape, name="image")
     x = layers.ReLU()(conv(inputs, settings.widths[0], 2))
-    for stage, (width, blocks) in enumerate(zip(settings.widths, settings.blocks, strict=True)):
-        for block in range(blocks):
-            stride = 2 if stage and not block else 1
-            shortcut = x
-            if stride != 1 or x.shape[-1] != width:
-                shortcut = conv(x, width, stride, size=1)
-            x = layers.ReLU()(conv(x, width, stride))
-            x = layers.ReLU()(layers.Add()([conv(x, width, 1), shortcut]))
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(settings.dropout)(x)
-    x = layers.Dense(classes, name="logits")(x)
-    return Model(inputs, layers.Softmax(name="probabilities")(x), name="micro")
+    x = stages(x, settings.widths, settings.blocks, settings.attention)
+    return Model(inputs, head(x, classes, settings.dropout), name="micro")

@@ -1,40 +1,37 @@
-"""Batches of augmented views, the same bits for the same seed on every machine."""
+"""Batches of augmented views with their targets, the same bits for the same seed on every machine."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.datasets.augment import augment_batch, mix
+from converters.datasets.augment import make_views
+from converters.datasets.faults import add_faults
+from converters.datasets.mix import mix
 from converters.recipe import Recipe
-from edge.emotion.manifest import InputSpec
-from edge.emotion.preprocess import to_tensor
+from converters.training.bank import Bank
+from converters.training.examples import Examples, draw, normalise
 
-
-def normalise(images: NDArray[Any]) -> NDArray[np.float32]:
-    """The contract of every network trained here, by edge's own code: (N, H, W) in 0..255 -> float32 (N, H, W, 1) in [-1, 1]."""
-    height, width = images.shape[1:]
-    spec = InputSpec(height=height, width=width, channels=1, color="gray", mean=(127.5,), scale=(1 / 127.5,))
-    return to_tensor(images[..., None], spec)
+Arrays = tuple[NDArray[np.float32], ...]
 
 
 class Batches(keras.utils.PyDataset):
-    """Epochs of shuffled, augmented batches. Batch `i` of epoch `e` depends on (seed, e, i) alone, so a run that
-    is resumed sees what it would have seen.
+    """Epochs of shuffled, augmented batches: (pictures, targets by output, weights by output).
+
+    Batch `i` of epoch `e` depends on (seed, e, i) alone, so a run that is resumed sees what it would have seen. With a
+    bank, epoch `e` shows view `e mod views`, of which the bank knows the teachers' answers.
     """
 
-    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], recipe: Recipe, classes: int) -> None:
+    def __init__(self, examples: Examples, recipe: Recipe, bank: Bank | None = None) -> None:
         super().__init__(workers=2, use_multiprocessing=False, max_queue_size=16)
-        self._images, self._labels, self._recipe = images, labels, recipe
-        self.begin(0)
-        self._targets = np.eye(classes, dtype=np.float32)
-        frequency = np.maximum(np.bincount(labels, minlength=classes), 1) / max(len(labels), 1)
-        weight = frequency**-recipe.schedule.class_power
+        self._examples, self._recipe, self._bank = examples, recipe, bank
+        self._targets = _targets(examples, recipe)
+        frequency = np.maximum(np.bincount(examples.labels, minlength=examples.classes), 1) / len(examples.labels)
+        weight = frequency**-recipe.loss.alpha
         # Mean weight over the data is one, so that the learning rate keeps its meaning.
-        self._weights = (weight / (weight * frequency).sum()).astype(np.float32)
+        self._weights = (weight / (weight * frequency).sum()).astype(np.float32)[examples.labels]
+        self.begin(0)
 
     def on_epoch_end(self) -> None:
         self.begin(self._epoch + 1)
@@ -42,16 +39,43 @@ class Batches(keras.utils.PyDataset):
     def begin(self, epoch: int) -> None:
         """Go to an epoch; a resumed run calls this once."""
         self._epoch = epoch
-        self._order = np.random.default_rng((self._recipe.seed, epoch)).permutation(len(self._images))
+        self._view = epoch if self._bank is None else epoch % self._bank.views
+        self._views = draw(self._examples, self._recipe, self._view)
+        self._order = self._shuffled(np.random.default_rng((self._recipe.seed, epoch)))
+
+    def _shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        labels = self._examples.labels
+        if self._recipe.schedule.sampling == "plain":
+            return rng.permutation(len(labels))
+        chance = 1 / np.bincount(labels, minlength=self._examples.classes)[labels]
+        return rng.choice(len(labels), len(labels), p=chance / chance.sum())
 
     def __len__(self) -> int:
-        return max(1, len(self._images) // self._recipe.schedule.batch)
+        return max(1, len(self._examples.images) // self._recipe.schedule.batch)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        size = self._recipe.schedule.batch
-        rows = self._order[index * size : (index + 1) * size]
-        rng = np.random.default_rng((self._recipe.seed, self._epoch, index))
-        views = augment_batch(self._images[rows], self._recipe.augment, rng)
-        targets = self._targets[self._labels[rows]]
-        views, targets = mix(views, targets, self._recipe.augment.mixup, rng)
-        return normalise(views), targets, targets @ self._weights
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], Arrays, Arrays]:
+        recipe, examples = self._recipe, self._examples
+        rows = self._order[index * recipe.schedule.batch : (index + 1) * recipe.schedule.batch]
+        rng = np.random.default_rng((recipe.seed, self._epoch, index))
+        views = add_faults(make_views(examples.images, rows, self._views), recipe.augment.faults, rng)
+        targets, weights = [self._targets[rows]], [self._weights[rows]]
+        if self._bank is not None:
+            assert recipe.distill is not None
+            targets[0] = np.concatenate([targets[0], self._bank.softened(self._view, rows, recipe.distill.temperature)], axis=1)
+        if recipe.loss.votes_head:
+            assert examples.votes is not None
+            targets.append(examples.votes[rows])
+            weights.append(examples.votes[rows].any(axis=1).astype(np.float32))
+        views, mixed = mix(views, [*targets, *weights], recipe.augment, rng)
+        return normalise(views), tuple(mixed[: len(targets)]), tuple(mixed[len(targets) :])
+
+
+def _targets(examples: Examples, recipe: Recipe) -> NDArray[np.float32]:
+    """The label, softened by the crowd's votes where there are any and by label smoothing: float32 (N, classes)."""
+    targets = np.eye(examples.classes, dtype=np.float32)[examples.labels]
+    if recipe.loss.votes:
+        assert examples.votes_as_labels is not None
+        known = examples.votes_as_labels.any(axis=1)
+        targets[known] += np.float32(recipe.loss.votes) * (examples.votes_as_labels[known] - targets[known])
+    smoothing = np.float32(recipe.loss.label_smoothing)
+    return targets * (1 - smoothing) + smoothing / examples.classes

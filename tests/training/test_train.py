@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -12,54 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from converters.datasets.augment import Augment, augment_batch, mix
-
-RECIPE = """
-name = "tiny"
-seed = 3
-[network]
-family = "micro"
-widths = [8, 8]
-blocks = [1, 1]
-dropout = 0.0
-[schedule]
-epochs = 4
-batch = 32
-ema = 0.9
-label_smoothing = 0.0
-[augment]
-flip = 0.0
-rotate = 3.0
-"""
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven classes that a network can tell apart: stripes at seven angles, in noise."""
-    rng = np.random.default_rng(0)
-
-    def part(count: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = (np.arange(count) % 7).astype(np.uint8)
-        angle = (labels * np.pi / 7)[:, None, None]
-        rows, columns = np.mgrid[:48, :48]
-        wave = np.sin((columns * np.cos(angle) + rows * np.sin(angle)) * 2 * np.pi / 8 + rng.uniform(0, 6, (count, 1, 1)))
-        images = np.clip(128 + 60 * wave + rng.normal(0, 30, wave.shape), 0, 255).astype(np.uint8)
-        return images, labels
-
-    train, public = part(896), part(140)
-    path = tmp_path_factory.mktemp("data") / "stripes.npz"
-    np.savez(path, train_images=train[0], train_labels=train[1], public_images=public[0], public_labels=public[1])
-    return path
+from tiny import RECIPE, log
 
 
 def command(recipe: Path, data: Path, run: Path) -> list[str]:
     return [sys.executable, "-m", "converters.cli.train", str(recipe), "--data", str(data), "--run", str(run)]
-
-
-def log(run: Path) -> list[dict[str, str]]:
-    with (run / "log.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_run_learns_and_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, stripes: Path) -> None:
@@ -134,28 +90,3 @@ def test_a_recipe_that_cannot_be_used_is_one_line(
     assert part in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_views_are_the_same_bits_for_the_same_seed_and_stay_in_range() -> None:
-    images = np.random.default_rng(1).integers(0, 256, (16, 48, 48), dtype=np.uint8)
-    first, second, other = (augment_batch(images, Augment(), np.random.default_rng(seed)) for seed in (5, 5, 6))
-    assert np.array_equal(first, second)
-    assert not np.array_equal(first, other)
-    assert first.min() >= 0
-    assert first.max() <= 255
-
-
-def test_no_augmentation_is_the_picture_and_a_flip_is_its_mirror() -> None:
-    images = np.random.default_rng(1).integers(0, 256, (4, 48, 48), dtype=np.uint8)
-    still = Augment(flip=0, rotate=0, shift=0, zoom=0, contrast=0, brightness=0)
-    np.testing.assert_allclose(augment_batch(images, still, np.random.default_rng(0)), images, atol=0.01)
-    flip = Augment(flip=1, rotate=0, shift=0, zoom=0, contrast=0, brightness=0)
-    np.testing.assert_allclose(augment_batch(images, flip, np.random.default_rng(0)), images[:, :, ::-1], atol=0.01)
-
-
-def test_mixup_keeps_targets_a_distribution() -> None:
-    views, targets = np.zeros((8, 4, 4), np.float32), np.eye(8, dtype=np.float32)
-    mixed = [mix(views, targets, 0.4, np.random.default_rng(seed))[1] for seed in range(8)]
-    assert any(not np.array_equal(one, targets) for one in mixed)
-    for one in mixed:
-        np.testing.assert_allclose(one.sum(1), 1, atol=1e-6)

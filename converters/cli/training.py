@@ -1,0 +1,65 @@
+"""What edge-train and edge-distill have in common: one bar over all steps, one line per epoch, the card at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge.cli.exits import OK
+from edge.errors import DataError
+
+
+def import_keras() -> None:
+    """Before anything else imports Keras, which reads its backend once; another than TensorFlow is the user's choice."""
+    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        from converters.quiet import import_tensorflow
+
+        import_tensorflow()
+
+
+@contextmanager
+def progress_bar(held_out: str) -> Iterator[tuple[Any, Any]]:
+    """The two callbacks of `train`: after an epoch and after a step."""
+    from tqdm import tqdm
+
+    with tqdm(unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+
+        def step(done: int, steps: int) -> None:
+            if bar.total != steps:
+                # A resumed run: the steps of the run before are no speed of this one.
+                bar.total, bar.initial, bar.n = steps, done - 1, done - 1
+            bar.update(done - bar.n)
+
+        def report(line: Any, epochs: int) -> None:
+            bar.write(
+                f"epoch {line.epoch + 1}/{epochs}: loss {line.loss:.3f}, training {line.train_accuracy:.1%}, "
+                f"{held_out} {line.held_out_accuracy:.2%} (mean recall {line.held_out_macro_recall:.1%}), {line.seconds:.0f} s",
+                file=sys.stdout,
+            )
+            sys.stdout.flush()
+
+        yield report, step
+
+
+def track(items: Any, what: str) -> Iterable[Any]:
+    """A bar over items, drawn for a person only."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, unit="", leave=False, disable=not sys.stderr.isatty())
+
+
+def check_exists(*paths: Any) -> None:
+    for path in paths:
+        if path is not None and not path.is_file():
+            raise DataError(f"{path}: no such file")
+
+
+def finish(best: Path, data: Path) -> int:
+    """Say where the network is and what comes next."""
+    print(f"best weights by their held-out accuracy: {best}")
+    print(f"next: edge-convert --int8 {best} --data {data}")
+    return OK

@@ -1,0 +1,70 @@
+"""Getting back what pruning cost: some epochs of distillation from the network before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from converters.datasets import Dataset
+from converters.datasets.augment import Augment
+from converters.networks import Given
+from converters.quiet import quiet
+from converters.recipe import Distill, Loss, Recipe, Schedule
+from converters.training.bank import Track, open_bank
+from converters.training.examples import examples_of
+from converters.training.keeper import Report, Step
+from converters.training.train import train
+
+# A view costs the teacher a pass over the data; a student that starts where it nearly is does not need many.
+VIEWS = 8
+# A third of the rate of a whole training: the weights are good already, what is to be found lies near.
+LEARNING_RATE = 0.02
+
+
+def finetune(
+    pruned: Any,
+    teacher: Any,
+    data: Dataset,
+    epochs: int,
+    folder: Path,
+    report: Report,
+    step: Step,
+    track: Track = lambda *given: given[0],
+) -> Path:
+    """Train a pruned network on, with the unpruned one as its teacher.
+
+    Args:
+        pruned: Keras model, gray (N, S, S, 1) in [-1, 1] -> probabilities.
+        teacher: the network it was made from.
+        data: the training part is learned from, the held-out part selects the epoch.
+        epochs: how many, at least 1.
+        folder: run folder; a killed run goes on.
+        report, step, track: see `train` and `open_bank`.
+
+    Returns:
+        The path of the best weights' `best.keras`.
+
+    Raises:
+        DataError: see `train`.
+    """
+    recipe = Recipe(
+        name="finetune",
+        seed=1,
+        network=Given(),
+        schedule=Schedule(epochs=epochs, learning_rate=LEARNING_RATE, weight_decay=2e-3, ema=0.995),
+        loss=Loss(label_smoothing=0.0),
+        augment=Augment(),
+        distill=Distill(temperature=2.0, weight=0.8, views=min(epochs, VIEWS)),
+        size=int(pruned.input_shape[1]),
+        labels=data.labels,
+    )
+    examples = examples_of(data, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    student, master = folder / "pruned.keras", folder / "teacher.keras"
+    # A file that is there is the one this run began with: Keras' files carry the time, so a new one would be another run.
+    for model, path in ((pruned, student), (teacher, master)):
+        if not path.exists():
+            with quiet():
+                model.save(path)
+    bank = open_bank([master], examples, recipe, folder, track)
+    return train(recipe, examples, folder, report, student, bank, step)
