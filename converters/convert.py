@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from calibration.temperature import at_temperature
 from converters.compress.quantize import SAMPLES, Calibration, choose
 from converters.datasets import Dataset, open_dataset, require
 from converters.datasets.align import align
@@ -21,10 +22,11 @@ from converters.describe import Description, read_sidecar
 from converters.load import FloatModel, load_model
 from converters.outputs import Outputs, check_outputs, plan, write_all
 from converters.proof.compare import Comparison, compare, latencies, scores_through_edge
+from converters.proof.evaluate import Confidence, confidence
 from converters.proof.golden import find_golden
-from converters.proof.measure import Measured, Progress, measure_float
+from converters.proof.measure import Measured, Progress, measure_float, resolution, tempered
 from converters.proof.provenance import digest, file_facts, versions
-from converters.proof.report import FORMAT, FileFacts, Report, Rows, figures, metrics
+from converters.proof.report import FORMAT, FileFacts, Report, Rows, confidence_notes, figures, metrics
 from converters.quiet import quiet
 from converters.resolve import Resolved, resolve, resolve_labels
 from edge.clock import rfc3339
@@ -107,16 +109,21 @@ def convert(request: Request, progress: Progress) -> list[Report]:
     speeds = latencies([runs["float32"][0], *(runs[FORMATS[name]][0] for name in request.formats)], measured.pixels)
     for name, speed in zip(request.formats, speeds[1:], strict=True):
         classifier, content = runs[FORMATS[name]]
-        scores = scores_through_edge(classifier, progress(measured.pixels, f"measuring {name}"))
+        plain = scores_through_edge(tempered(classifier, 1.0), progress(measured.pixels, f"measuring {name}"))
+        # Both sides at one temperature, so that their difference is that of the networks; it moves no top-1.
+        scores = at_temperature(plain, resolved.output.temperature)
         comparison = compare(
             measured.reference, scores, measured.truth, labels, (request.max_drop, request.min_agreement), measured.synthetic
         )
+        truth, given_at = measured.truth, given.temperature
+        sure = None if truth is None else confidence(plain, truth, given_at, resolution(classifier.manifest))
+        final = tempered(classifier, sure.temperature if sure else resolved.output.temperature)
         manifest = msgspec.structs.replace(
-            classifier.manifest, golden=find_golden(classifier), metrics=metrics(comparison, measured.rows)
+            final.manifest, golden=find_golden(final), metrics=metrics(comparison, measured.rows, sure)
         )
         check(Classifier(manifest, classifier.runtime), outputs[name].artifact)
         facts = (len(runs["float32"][1]), speeds[0], speed)
-        report = _report(request, model, manifest, resolved, calibration, data, measured, comparison, facts)
+        report = _report(request, model, manifest, resolved, calibration, data, measured, comparison, sure, facts)
         report = msgspec.structs.replace(report, warnings=(*warnings, *resolved.warnings), notes=(*notes, *report.notes))
         reports.append(report)
         files[name] = {
@@ -202,6 +209,7 @@ def _report(
     data: Dataset | None,
     measured: Measured,
     comparison: Comparison,
+    sure: Confidence | None,
     facts: tuple[int, float, float],
 ) -> Report:
     float_bytes, float_latency, latency = facts
@@ -217,6 +225,7 @@ def _report(
     if measured.truth is not None and not comparison.proven:
         worth = 100 / len(measured.truth)
         notes.append(f"{len(measured.truth)} rows are too few: one of them is {worth:.1f} points; give more labelled pictures")
+    notes += confidence_notes(sure)
     return Report(
         format=FORMAT,
         verdict=comparison.verdict,
@@ -230,12 +239,13 @@ def _report(
         quantization=manifest.quantization,
         labels=manifest.labels,
         input=resolved.input,
-        output=resolved.output,
+        output=manifest.output,
         preprocessing=resolved.how,
         calibrated=rows,
         measured=measured.rows,
         reference=figures(float_bytes, float_latency, comparison.reference, manifest.labels),
         converted=figures(manifest.bytes, latency, comparison.artifact, manifest.labels),
+        confidence=sure,
         agreement=comparison.agreement,
         largest_difference=comparison.difference,
         gate=comparison.checks,

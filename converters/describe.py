@@ -72,6 +72,14 @@ def read_sidecar(model: Path) -> Description:
     return make_description(table, f"{path}: ")
 
 
+def sidecar(description: Description) -> bytes:
+    """What `read_sidecar` reads again: the content of a TOML file."""
+    said = {field: value for field in description.__struct_fields__ if (value := getattr(description, field)) is not None}
+    # JSON's strings, numbers and arrays are TOML's too.
+    lines = [f"{field} = {msgspec.json.encode(value).decode()}" for field, value in said.items()]
+    return "\n".join(["[model]", *lines, ""]).encode()
+
+
 def make_description(values: dict[str, object], where: str = "") -> Description:
     """Check values by name.
 

@@ -41,13 +41,21 @@ def check_outputs(outputs: Sequence[Outputs], force: bool) -> None:
     Raises:
         DataError: a file is there already and `force` is not given, or the folder cannot be written.
     """
-    for output in outputs:
-        for path in (output.artifact, output.manifest, output.report):
-            if path.is_dir():
-                raise DataError(f"{path}: a folder of that name is in the way; remove it or give another --output")
-            if path.exists() and not force:
-                raise DataError(f"{path}: exists already; add --force to replace it, or give another --output folder")
-    folder = outputs[0].artifact.parent
+    check_free([path for output in outputs for path in (output.artifact, output.manifest, output.report)], force)
+
+
+def check_free(paths: Sequence[Path], force: bool) -> None:
+    """Find out whether files of one folder could be written.
+
+    Raises:
+        DataError: one is there already and `force` is not given, or the folder cannot be written.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise DataError(f"{path}: a folder of that name is in the way; remove it or give another --output")
+        if path.exists() and not force:
+            raise DataError(f"{path}: exists already; add --force to replace it, or give another --output folder")
+    folder = paths[0].parent
     try:
         # Trying is the only sure test: permission bits say nothing about read-only file systems, nor to root. Where the
         # folder is missing its parents are tried, so that a conversion that fails leaves no empty folder behind.

@@ -6,10 +6,10 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from converters.cli.flags import add_model_flags, described, show_progress
 from edge.cli.exits import FAILED_GATE, OK, Parser, exit_status
 from edge.errors import DataError
 
@@ -39,21 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--data", type=Path, help="fer2013.csv, an .npz, or a folder of images by class")
     data.add_argument("--samples", type=_count, default=256, metavar="N", help="pictures to calibrate with (default 256)")
     data.add_argument("--seed", type=int, default=0, help="of every choice by chance (default 0)")
-    model = parser.add_argument_group("what the model's file does not tell (else model.toml beside it, else found by trying)")
-    model.add_argument("--labels", type=_words, metavar="A,B,C", help="class names in the order of the outputs")
-    model.add_argument("--color", choices=("gray", "rgb", "bgr"), help="order of the channels")
-    model.add_argument("--mean", type=_numbers, metavar="M", help="x = (pixel - mean) * scale; one number or one per channel")
-    model.add_argument("--scale", type=_numbers, metavar="S", help="[-1, 1] is --mean 127.5 --scale 0.00784314")
-    model.add_argument("--resize", choices=("area", "linear", "linear_exact", "cubic"), help="interpolation (default area)")
-    model.add_argument("--size", type=_size, metavar="HxW", help="input of a network that takes any size")
-    model.add_argument("--name", help="what events call the model (default: the file's name)")
-    model.add_argument("--version", help="and which version of it (default 1.0)")
+    add_model_flags(parser)
     gate = parser.add_argument_group("the gate")
     gate.add_argument("--max-drop", type=float, default=1.0, metavar="POINTS", help="largest loss of accuracy (default 1.0)")
     gate.add_argument("--min-agreement", type=_share, default=0.95, metavar="SHARE", help="smallest share of same answers (0.95)")
-    trust = parser.add_argument_group("code that would run here")
-    trust.add_argument("--allow-lambda", action="store_true", help="build Lambda layers: Python code inside the file")
-    trust.add_argument("--custom", type=Path, metavar="FILE.py", help="your file with the model's own layer classes")
     output = parser.add_argument_group("output")
     output.add_argument("--output", type=Path, metavar="DIR", help="folder for the result (default: beside the model)")
     output.add_argument("--force", action="store_true", help="replace what is there, once the new one has passed")
@@ -66,16 +55,14 @@ def _convert(argv: list[str]) -> int:
     if not arguments.formats:
         raise DataError(f"choose a format: --int8 is what most boards want, --fp16 a Jetson; see {PROG} --help")
     from converters.convert import Request, convert
-    from converters.describe import Description, make_description
     from converters.proof.report import table
 
-    said = {key: value for key in Description.__struct_fields__ if (value := getattr(arguments, key, None)) is not None}
     request = Request(
         source=arguments.model,
         formats=tuple(dict.fromkeys(arguments.formats)),
         folder=arguments.output or arguments.model.parent,
         data=arguments.data,
-        given=make_description(said, "--"),
+        given=described(arguments),
         samples=arguments.samples,
         seed=arguments.seed,
         max_drop=arguments.max_drop,
@@ -89,7 +76,7 @@ def _convert(argv: list[str]) -> int:
         # Somebody is watching: say what takes so long.
         logging.basicConfig(format=f"{PROG}: %(message)s")
         logging.getLogger("converters").setLevel(logging.INFO)
-    reports = convert(request, _progress)
+    reports = convert(request, show_progress)
     for warning in dict.fromkeys(warning for report in reports for warning in report.warnings):
         print(f"{PROG}: warning: {warning}", file=sys.stderr)
     if arguments.json:
@@ -117,34 +104,6 @@ def _ending(folder: Path, verdicts: Sequence[tuple[str, str]], force: bool) -> i
     if good:
         print(f"{PROG}: {', '.join(good)} would have passed: ask for it alone", file=sys.stderr)
     return FAILED_GATE
-
-
-def _progress(items: Sequence[Any], what: str) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    # Nothing is drawn for what takes less than two seconds, nor into a file or a pipe.
-    return tqdm(items, desc=what, unit="", delay=2.0, leave=False, disable=not sys.stderr.isatty())
-
-
-def _words(text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    if not all(words):
-        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
-    return words
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(word) for word in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number or numbers separated by commas") from None
-
-
-def _size(text: str) -> list[int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and (width or height).isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 48x48 (height, width)")
-    return [int(height), int(width or height)]
 
 
 def _count(text: str) -> int:

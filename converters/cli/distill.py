@@ -7,6 +7,8 @@ teacher, and the next student with the same views finds the bank filled.
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from edge.cli.exits import Parser, exit_status
@@ -23,7 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, help="folder of checkpoints and log (default: runs/<recipe name>)")
     parser.add_argument("--start", type=Path, help="a .keras of the student's shape to go on from")
     parser.add_argument("--bank", type=Path, default=Path("runs/banks"), help="folder of the teachers' answers (runs/banks)")
-    return exit_status("edge-distill", lambda: _distill(parser.parse_args(argv)))
+    given = sys.argv[1:] if argv is None else argv
+    parser.set_defaults(command=shlex.join(["edge-distill", *given]))
+    return exit_status("edge-distill", lambda: _distill(parser.parse_args(given)))
 
 
 def _distill(arguments: argparse.Namespace) -> int:
@@ -46,7 +50,7 @@ def _distill(arguments: argparse.Namespace) -> int:
     bank = open_bank(arguments.teacher, examples, recipe, arguments.bank, track)
     with progress_bar(examples.held_out_name) as (report, step):
         best = train(recipe, examples, folder, report, arguments.start, bank, step)
-    return finish(best, arguments.data)
+    return finish(best, arguments.data, arguments.command)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from edge.cli.exits import Parser, exit_status
@@ -14,7 +16,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="fer2013.csv, an .npz, or a folder of images by class")
     parser.add_argument("--run", type=Path, help="folder of checkpoints and log (default: runs/<recipe name>)")
     parser.add_argument("--start", type=Path, help="a .keras of the same shape to go on from, such as models/micro.keras")
-    return exit_status("edge-train", lambda: _train(parser.parse_args(argv)))
+    given = sys.argv[1:] if argv is None else argv
+    parser.set_defaults(command=shlex.join(["edge-train", *given]))
+    return exit_status("edge-train", lambda: _train(parser.parse_args(given)))
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -33,7 +37,7 @@ def _train(arguments: argparse.Namespace) -> int:
     examples = open_examples(arguments.data, recipe)
     with progress_bar(examples.held_out_name) as (report, step):
         best = train(recipe, examples, folder, report, arguments.start, step=step)
-    return finish(best, arguments.data)
+    return finish(best, arguments.data, arguments.command)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,16 @@ def check_exists(*paths: Any) -> None:
             raise DataError(f"{path}: no such file")
 
 
-def finish(best: Path, data: Path) -> int:
-    """Say where the network is and what comes next."""
+def finish(best: Path, data: Path, command: str) -> int:
+    """Measure the network, write its card into the run folder, and say what comes next."""
     print(f"best weights by their held-out accuracy: {best}")
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        from converters.evaluate import Request, evaluate_model
+        from converters.proof.prose import table
+
+        request = Request(best, data, best.parent, card=True, force=True, command=command)
+        print(table(evaluate_model(request, track).card))
+    else:
+        print(f"for its card, where TensorFlow is installed: edge-evaluate {best} --data {data} --card")
     print(f"next: edge-convert --int8 {best} --data {data}")
     return OK

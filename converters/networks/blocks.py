@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 Attention = Literal["none", "se", "cbam"]
@@ -27,11 +28,11 @@ def basic_block(x: Any, width: int, stride: int, attention: Attention = "none") 
     return layers.ReLU()(layers.Add()([x, shortcut]))
 
 
-def stages(x: Any, widths: tuple[int, ...], blocks: tuple[int, ...], attention: Attention = "none") -> Any:
-    """Stages of basic blocks; every stage but the first halves the map."""
-    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+def stages(x: Any, widths: Sequence[int], blocks: Sequence[int], strides: Sequence[int], attention: Attention = "none") -> Any:
+    """Stages of basic blocks; the stride of a stage is that of its first block."""
+    for width, count, stride in zip(widths, blocks, strides, strict=True):
         for block in range(count):
-            x = basic_block(x, width, 2 if stage and not block else 1, attention)
+            x = basic_block(x, width, 1 if block else stride, attention)
     return x
 
 

@@ -54,5 +54,6 @@ def build_resnet(settings: ResNet, input_shape: tuple[int, int, int], classes: i
     else:
         x = layers.ReLU()(conv(inputs, settings.width, settings.stem_stride))
     widths = tuple(settings.width * 2**stage for stage in range(len(settings.blocks)))
-    x = stages(x, widths, settings.blocks, settings.attention)
+    strides = (1, *[2] * (len(widths) - 1))
+    x = stages(x, widths, settings.blocks, strides, settings.attention)
     return Model(inputs, head(x, classes, settings.dropout, settings.hidden), name="resnet")

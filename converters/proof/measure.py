@@ -6,21 +6,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.temperature import FLOOR
 from converters.compress.quantize import prepare
 from converters.datasets import Dataset
 from converters.proof.provenance import digest
 from converters.proof.report import Rows
 from converters.resolve import Predict, Resolved
-from edge.emotion.classify import calibrated
+from edge.emotion.classify import Classifier, calibrated
 from edge.emotion.golden import golden_crop
+from edge.emotion.manifest import Manifest
 from edge.emotion.preprocess import to_tensor
 
 # Made-up pictures; their numbers lie above those that golden pairs may use.
 MADE_UP, FIRST_MADE_UP = 1000, 1000
 CHUNK = 512
+# Of an INT8 softmax, whose probabilities have steps of 1/256.
+HALF_STEP = 1 / 512
 
 # Passes items on and shows where it is: (items, what is being done).
 Progress = Callable[[Any, str], Iterable[Any]]
@@ -65,3 +70,14 @@ def measure_float(data: Dataset | None, resolved: Resolved, predict: Predict, pr
     values = np.concatenate([predict(to_tensor(chunk, spec)) for chunk in progress(chunks, "measuring float")])
     reference = np.stack([calibrated(row, resolved.output) for row in values])
     return Measured(pixels, truth, reference, Rows(len(pixels), source, digest(pixels)), synthetic)
+
+
+def tempered(classifier: Classifier, temperature: float) -> Classifier:
+    """The same network, its scores at another temperature."""
+    output = msgspec.structs.replace(classifier.manifest.output, temperature=temperature)
+    return Classifier(msgspec.structs.replace(classifier.manifest, output=output), classifier.runtime)
+
+
+def resolution(manifest: Manifest) -> float:
+    """The smallest probability that an artifact tells from 0."""
+    return HALF_STEP if manifest.quantization == "int8" and manifest.output.kind == "probabilities" else FLOOR

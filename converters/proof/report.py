@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from calibration.temperature import COLDEST, HOTTEST
 from converters.proof.compare import Check, Comparison, Verdict
-from converters.proof.evaluate import Quality
+from converters.proof.evaluate import FEWEST_TO_FIT, Confidence, Quality
 from edge.emotion.manifest import InputSpec, OutputSpec, Quantization
 
 FORMAT = 1
@@ -61,6 +62,7 @@ class Report(msgspec.Struct, frozen=True):
     measured: Rows
     reference: Figures
     converted: Figures
+    confidence: Confidence | None
     agreement: float | None
     largest_difference: float
     gate: tuple[Check, ...]
@@ -76,7 +78,7 @@ def figures(size: int, latency: float, quality: Quality | None, labels: Sequence
     return Figures(size, latency, quality.accuracy, quality.macro_f1, recall, quality.confusion.tolist())
 
 
-def metrics(comparison: Comparison, measured: Rows) -> dict[str, object]:
+def metrics(comparison: Comparison, measured: Rows, confidence: Confidence | None) -> dict[str, object]:
     """The few figures that travel in the manifest."""
     found: dict[str, object] = {
         "verdict": comparison.verdict,
@@ -89,6 +91,8 @@ def metrics(comparison: Comparison, measured: Rows) -> dict[str, object]:
         found["accuracy"] = comparison.artifact.accuracy
         found["macro_f1"] = comparison.artifact.macro_f1
         found["float_accuracy"] = comparison.reference.accuracy
+    if confidence is not None:
+        found["calibration_error"] = confidence.ece_after
     return found
 
 
@@ -125,10 +129,33 @@ def table(report: Report) -> str:
         ),
         "",
         f"same top-1 as float: {agreement}; largest difference of a probability: {report.largest_difference:.3f}",
+        *([] if report.confidence is None else [confidence_line(report.confidence)]),
         *(f"note: {note}" for note in report.notes),
         _verdict(report),
     ]
     return "\n".join(lines)
+
+
+def confidence_line(confidence: Confidence) -> str:
+    """Temperature and calibration error as one sentence."""
+    return (
+        f"confidence: temperature {confidence.temperature:g} ({confidence.how}), expected calibration error "
+        f"{confidence.ece_before:.2%} before and {confidence.ece_after:.2%} after it"
+    )
+
+
+def confidence_notes(confidence: Confidence | None) -> list[str]:
+    """How to read the temperature; nothing where somebody gave it."""
+    if confidence is None or confidence.how == "given":
+        return []
+    if confidence.rows < FEWEST_TO_FIT:
+        return [f"{confidence.rows} labelled rows are too few to fit the temperature ({FEWEST_TO_FIT} are needed); it stays 1"]
+    if confidence.how == "kept":
+        return ["the temperature is not fitted to rows that the network has learned from; it stays 1"]
+    notes = ["the calibration error is measured on the rows that the temperature was fitted to, which flatters it a little"]
+    if not COLDEST < confidence.temperature < HOTTEST:
+        notes.append("the temperature ended at its limit: the network's confidence says next to nothing of its being right")
+    return notes
 
 
 def _verdict(report: Report) -> str:

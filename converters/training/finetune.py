@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from converters.datasets import Dataset
 from converters.datasets.augment import Augment
 from converters.networks import Given
@@ -14,6 +16,7 @@ from converters.training.bank import Track, open_bank
 from converters.training.examples import examples_of
 from converters.training.keeper import Report, Step
 from converters.training.train import train
+from edge.errors import DataError
 
 # A view costs the teacher a pass over the data; a student that starts where it nearly is does not need many.
 VIEWS = 8
@@ -61,10 +64,20 @@ def finetune(
     examples = examples_of(data, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     student, master = folder / "pruned.keras", folder / "teacher.keras"
-    # A file that is there is the one this run began with: Keras' files carry the time, so a new one would be another run.
     for model, path in ((pruned, student), (teacher, master)):
-        if not path.exists():
-            with quiet():
-                model.save(path)
+        _keep(model, path)
     bank = open_bank([master], examples, recipe, folder, track)
     return train(recipe, examples, folder, report, student, bank, step)
+
+
+def _keep(model: Any, path: Path) -> None:
+    """Save the network, or see that the file is this very one: Keras' files carry the time, so a new one would be another run."""
+    import keras
+
+    with quiet():
+        if not path.exists():
+            model.save(path)
+            return
+        before, now = keras.models.load_model(path, compile=False).get_weights(), model.get_weights()
+    if len(before) != len(now) or not all(np.array_equal(one, other) for one, other in zip(before, now, strict=True)):
+        raise DataError(f"{path.parent} holds the fine-tuning of another network; give another --run folder or remove it")

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from converters.describe import Description, sidecar, sidecar_path
 from converters.quiet import quiet
 from converters.recipe import Recipe
+from converters.training.examples import input_spec
 from edge.errors import DataError
 
 
@@ -39,7 +41,9 @@ def digest(path: Path) -> str:
 
 
 class Run:
-    """What a run keeps in its folder: `recipe.json`, `log.csv`, `last.weights.h5`, `best.keras`."""
+    """What a run keeps in its folder: `recipe.json`, `log.csv`, `last.weights.h5`, `best.keras` and, for those who use that,
+    `best.toml`.
+    """
 
     def __init__(self, folder: Path, recipe: Recipe, origins: Sequence[str] = ()) -> None:
         """Claim the folder.
@@ -63,6 +67,9 @@ class Run:
         if self.last.exists() and copy.exists() and copy.read_bytes() != mine:
             raise DataError(f"{folder} holds a run of another recipe; give another --run folder or remove it")
         copy.write_bytes(mine)
+        spec = input_spec(recipe.size)
+        said = Description(recipe.labels, spec.color, spec.mean, spec.scale, name=recipe.name)
+        sidecar_path(self.best).write_bytes(sidecar(said))
         self.history: list[Epoch] = []
 
     def resume(self, epochs: int) -> None:

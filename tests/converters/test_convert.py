@@ -54,6 +54,14 @@ def test_a_real_model_keeps_its_accuracy_on_real_faces(testdata: Path, tmp_path:
     golden = [max(range(7), key=pair.scores.__getitem__) for pair in classifier.manifest.golden]
     assert len(set(golden)) >= 3
     assert classifier.manifest.quantization == "int8"
+    # This network is too sure of itself; its temperature is fitted, carried, and what the golden scores were taken at.
+    confidence = report["confidence"]
+    assert confidence["how"] == "fitted"
+    assert 1.2 <= confidence["temperature"] <= 1.6
+    assert confidence["ece_after"] < 0.6 * confidence["ece_before"]
+    assert report["output"]["temperature"] == classifier.manifest.output.temperature == confidence["temperature"]
+    assert classifier.manifest.metrics["calibration_error"] == confidence["ece_after"]
+    assert "which flatters it a little" in out
 
 
 def test_without_data_the_artifact_agrees_with_its_original_on_real_faces(
@@ -101,6 +109,8 @@ def test_the_command_as_a_user_runs_it_with_a_folder_of_pictures(testdata: Path,
     assert report["calibrated"]["count"] + report["measured"]["count"] == 210
     assert report["measured"]["source"].endswith("held-out 20 %")
     assert report["verdict"] == "passed"
+    assert (report["confidence"]["how"], report["output"]["temperature"]) == ("kept", 1.0)
+    assert any("labelled rows are too few to fit the temperature" in note for note in report["notes"])
     assert json.loads((tmp_path / f"{MINI}.int8.report.json").read_text()) == report
 
 
@@ -141,6 +151,30 @@ def test_flags_and_sidecar_reach_the_manifest(model: Path, capfd: pytest.Capture
     manifest = read_manifest(model.with_name("model.int8.json"))
     assert (manifest.labels, manifest.name, manifest.version) == (tuple(labels), "ours", "2.0")
     assert (manifest.input.mean, manifest.input.resize, manifest.output.temperature) == ((0.0,), "linear", 1.5)
+
+
+@pytest.mark.parametrize("flags", [[], ["--temperature", "0.7"]])
+def test_a_temperature_of_the_users_own_wins_over_the_data(
+    model: Path, faces: Path, flags: list[str], capfd: pytest.CaptureFixture[str]
+):
+    model.with_suffix(".toml").write_text("[model]\ntemperature = 1.5\n")
+    gate = ["--max-drop", "100", "--min-agreement", "0"]
+    status, out, _ = _run(capfd, "--fp32", model, "--data", faces, *flags, *gate, "--json")
+    assert status == 0
+    report = json.loads(out)
+    expected = 0.7 if flags else 1.5
+    assert (report["confidence"]["how"], report["confidence"]["temperature"]) == ("given", expected)
+    manifest = read_manifest(model.with_name("model.fp32.json"))
+    assert manifest.output.temperature == expected
+    # Both sides of the comparison are at this temperature, so the float format still differs by nothing.
+    assert report["largest_difference"] < 1e-4
+
+
+def test_without_labels_the_temperature_stays(model: Path, capfd: pytest.CaptureFixture[str]):
+    status, out, _ = _run(capfd, "--fp32", model, "--json")
+    assert status == 0
+    assert json.loads(out)["confidence"] is None
+    assert read_manifest(model.with_name("model.fp32.json")).output.temperature == 1.0
 
 
 # No artifact is ever so much better: this gate cannot be passed.
@@ -205,6 +239,7 @@ PIXELS = " ".join(["7"] * 2304)
         (lambda model, folder: ["--int8"], "the following arguments are required: model"),
         (lambda model, folder: ["--int8", model, "--mean", "1"], "mean and scale go together"),
         (lambda model, folder: ["--int8", model, "--mean", "x"], "'x' is not a number"),
+        (lambda model, folder: ["--int8", model, "--temperature", "0"], "'0' is not a number above 0"),
         (lambda model, folder: ["--int8", model, "--samples", "0"], "'0' is not a number of pictures"),
         (lambda model, folder: ["--int8", model, "--size", "big"], "'big' is not a size"),
         (lambda model, folder: ["--int8", model, "--min-agreement", "95"], "'95' is not a share"),

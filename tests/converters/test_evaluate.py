@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.proof.evaluate import evaluate, paired_difference
+from converters.proof.evaluate import FEWEST_TO_FIT, confidence, evaluate, paired_difference
 
 
 def test_figures_of_a_small_case_counted_by_hand():
@@ -15,6 +15,9 @@ def test_figures_of_a_small_case_counted_by_hand():
     assert quality.recall == (pytest.approx(3 / 4), pytest.approx(1 / 2), None)
     # F1 of class 0: 6 / (4 + 4); of class 1: 2 / (2 + 2); class 2 has no rows and no say.
     assert quality.macro_f1 == pytest.approx((6 / 8 + 2 / 4) / 2)
+    # Class 0 was said four times, thrice rightly; class 1 twice, once; class 2 never.
+    assert quality.precision == (pytest.approx(3 / 4), pytest.approx(1 / 2), None)
+    assert quality.standard_error == pytest.approx(np.sqrt(4 / 6 * 2 / 6 / 6))
     assert quality.confusion.tolist() == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
 
 
@@ -29,3 +32,27 @@ def test_the_paired_error_is_that_of_the_differences_themselves():
 
 def test_no_rows_are_no_difference():
     assert paired_difference(np.zeros(0, bool), np.zeros(0, bool)) == (0.0, 0.0)
+
+
+def _too_sure(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that say 0.95 where 0.7 is right."""
+    truth = np.arange(rows) % 2
+    said = np.where(np.arange(rows) % 10 < 7, truth, 1 - truth)
+    return np.where(np.eye(2)[said] == 1, 0.95, 0.05).astype(np.float32), truth
+
+
+def test_confidence_is_fitted_only_where_there_are_rows_enough_and_nobody_chose():
+    scores, truth = _too_sure(FEWEST_TO_FIT)
+    fitted = confidence(scores, truth, None)
+    assert fitted.how == "fitted"
+    # 0.95 against 0.05 are logits that differ by log 19; 0.7 against 0.3 by log 7/3.
+    assert fitted.temperature == pytest.approx(np.log(19) / np.log(7 / 3), abs=0.002)
+    assert fitted.ece_before == pytest.approx(0.25, abs=1e-3)
+    assert fitted.ece_after == pytest.approx(0, abs=1e-3)
+    assert fitted.nll_after < fitted.nll_before
+    few = confidence(*_too_sure(FEWEST_TO_FIT - 10), None)
+    learned = confidence(scores, truth, None, fit=False)
+    assert [(each.how, each.temperature) for each in (few, learned)] == [("kept", 1.0)] * 2
+    assert few.ece_after == few.ece_before
+    given = confidence(scores, truth, 2.0)
+    assert (given.how, given.temperature) == ("given", 2.0)

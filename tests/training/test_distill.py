@@ -10,6 +10,7 @@ from tiny import RECIPE, log
 
 from converters.cli.distill import main as distill
 from converters.cli.train import main as train
+from edge.errors import DataError
 
 STUDENT = RECIPE.replace("epochs = 4", "epochs = 5") + "faults = 0.2\n[distill]\nviews = 2\ntemperature = 2.0\nweight = 0.9\n"
 
@@ -143,3 +144,5 @@ def test_finetuning_brings_a_damaged_network_back(tmp_path: Path, stripes: Path,
     best = finetune(damaged, network, data, 8, tmp_path / "run", lambda *_: None, lambda *_: None)
     assert before < 0.7
     assert accuracy(keras.models.load_model(best)) > before + 0.15
+    with pytest.raises(DataError, match="another network"):
+        finetune(network, damaged, data, 8, tmp_path / "run", lambda *_: None, lambda *_: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from tiny import RECIPE, log
@@ -28,6 +30,10 @@ def test_a_run_learns_and_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, s
         command(recipe, stripes, whole), env=environment, capture_output=True, text=True, check=True, timeout=300
     )
     assert "edge-convert --int8" in done.stdout
+    card = json.loads((whole / "best.card.json").read_text())
+    assert (card["network"]["name"], card["training"]["seed"], card["protocol"]["rows"]) == ("tiny", 3, 140)
+    assert card["training"]["epoch"] == 1 + max(range(4), key=lambda i: float(log(whole)[i]["held_out_accuracy"]))
+    assert (whole / "best.confusion.png").read_bytes().startswith(b"\x89PNG")
     lines = log(whole)
     assert [line["epoch"] for line in lines] == ["0", "1", "2", "3"]
     assert max(float(line["held_out_accuracy"]) for line in lines) > 0.8
@@ -90,3 +96,35 @@ def test_a_recipe_that_cannot_be_used_is_one_line(
     assert part in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_of_any_size_and_colour_and_classes_of_ones_own_are_learned_and_travel_with_the_network(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two classes of one's own in a folder of coloured pictures: from there to INT8 nothing has to be said twice."""
+    from converters.cli.convert import main as convert
+    from converters.cli.train import main
+
+    rng = np.random.default_rng(0)
+    for name, top in (("open", 200), ("shut", 40)):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        for i in range(60):
+            picture = rng.integers(0, 50, (int(rng.integers(40, 90)), 64, 3)).astype(np.uint8)
+            picture[: len(picture) // 2] += np.uint8(top)
+            cv2.imwrite(str(tmp_path / "faces" / name / f"{i}.png"), picture)
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(
+        RECIPE.replace("seed = 3", 'seed = 3\nsize = 32\nlabels = ["open", "shut"]').replace("batch = 32", "batch = 16")
+    )
+    run = tmp_path / "run"
+    assert main([str(recipe), "--data", str(tmp_path / "faces"), "--run", str(run)]) == 0
+    assert float(log(run)[-1]["held_out_accuracy"]) > 0.9
+    assert convert(["--int8", str(run / "best.keras"), "--data", str(tmp_path / "faces"), "--max-drop", "5"]) == 0
+    manifest = json.loads((run / "best.int8.json").read_text())
+    assert manifest["labels"] == ["open", "shut"]
+    assert (manifest["name"], manifest["input"]["height"]) == ("tiny", 32)
+    (tmp_path / "faces" / "half").mkdir()
+    capfd.readouterr()
+    recipe.write_text(recipe.read_text().replace('"shut"', '"shut", "half"'))
+    assert main([str(recipe), "--data", str(tmp_path / "faces"), "--run", str(tmp_path / "other")]) == 2
+    assert "no picture of half to train with" in capfd.readouterr().err
