@@ -18,6 +18,7 @@ from edge.errors import DataError
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -45,7 +46,7 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     weight_decay: Annotated[float, Meta(ge=0)] = 5e-3
     ema: Share = 0.998
     sampling: Literal["plain", "balanced"] = "plain"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
 
 
 class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -77,12 +78,14 @@ class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         weight: of T^2 * KL(teacher || student); the cross entropy on the label has the rest.
         views: augmented views of each picture that the bank of the teachers' logits holds; epoch e uses view e mod `views`.
         seed: of the views; apart from the recipe's own, so that students of other seeds share one bank.
+        precision: what the teachers compute in; see Schedule. Their answers are kept as float16 anyway.
     """
 
     temperature: Annotated[float, Meta(gt=0)] = 3.0
     weight: Annotated[float, Meta(ge=0, le=1)] = 0.8
     views: Count = 20
     seed: int = 1
+    precision: Precision = "float32"
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -87,6 +87,9 @@ def test_the_bank_is_the_mean_of_what_the_teachers_say_to_the_students_views(
         said.append(logits - logits.mean(1, keepdims=True))
     mean = np.exp(np.mean(said, axis=0) / 2.0)
     np.testing.assert_allclose(bank.softened(1, rows, 2.0), mean / mean.sum(1, keepdims=True), atol=5e-3)
+    quick = msgspec.structs.replace(still, distill=msgspec.structs.replace(still.distill, precision="bfloat16"))
+    also = open_bank([teacher, other], examples, quick, tmp_path / "quick", lambda items, _: items)
+    np.testing.assert_allclose(also.softened(1, rows, 2.0), bank.softened(1, rows, 2.0), atol=0.02)
     # The batch that a student gets carries the teacher's answer to the very view in it.
     batches = Batches(examples, still, bank)
     batches.begin(3)
