@@ -39,6 +39,8 @@ def main() -> None:
         raise SystemExit("these networks do not take the same input; time them one by one with edge-evaluate")
     pixels = prepare(data.held_out, np.arange(32), subjects[0].input)
     classifiers = [one.artifact for one in subjects if one.artifact is not None]
+    if len(classifiers) != len(subjects):
+        raise SystemExit("TFLite cannot take one of these networks, so there is nothing to time")
     times = latencies(classifiers, pixels)
     print(f"{'':40}{'kB':>10}{'MMACs':>8}{'ms':>9}{'size':>9}{'speed':>9}")
     first = subjects[0].network.bytes

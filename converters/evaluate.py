@@ -114,6 +114,8 @@ def evaluate_model(request: Request, progress: Progress) -> Evaluation:
     scores = subject.scores(pixels, progress)
     mirrored = subject.scores(np.ascontiguousarray(pixels[:, :, ::-1]), progress) if request.flip else None
     sure = confidence(scores, truth, subject.temperature, subject.resolution, fit=request.split == "public")
+    if subject.carried:
+        sure = msgspec.structs.replace(sure, how="carried")
     measured = card(
         msgspec.structs.replace(subject.network, latency_ms=subject.latency(pixels)),
         Protocol(data.name, name, len(split), digest(pixels)),

@@ -13,15 +13,18 @@ from msgspec import Meta
 
 from converters.datasets import FER2013_LABELS
 from converters.datasets.augment import Augment
-from converters.networks import Network
+from converters.networks import Given, Network
 from edge.errors import DataError
 
 Count = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+Seed = Annotated[int, Meta(ge=0, lt=2**32)]
+# Of a folder and of files.
+Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Precision = Literal["float32", "bfloat16"]
 
 
-class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the weights move.
 
     Attributes:
@@ -33,7 +36,8 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             about ten times the coupled value that papers quote).
         ema: decay of the running average of the weights, which is what is evaluated and kept; less in a run so short that
             the average would look back over more than a tenth of it.
-        sampling: "plain" takes each picture once an epoch, "balanced" draws each class equally often.
+        sampling: "plain" takes each picture once an epoch (but for the rest that fills no batch), "balanced" draws each
+            class equally often.
         precision: what layers compute in; "bfloat16" is 1.2 to 1.4 times faster for dense networks on AVX512 and slower
             for depthwise ones. Weights, logits and what is kept are float32 in both.
     """
@@ -49,7 +53,7 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     precision: Precision = "float32"
 
 
-class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is minimised.
 
     Attributes:
@@ -70,7 +74,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     votes_head: Annotated[float, Meta(ge=0)] = 0.0
 
 
-class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a student learns from teachers (Hinton et al. 2015, arXiv:1503.02531).
 
     Attributes:
@@ -84,11 +88,11 @@ class Distill(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     temperature: Annotated[float, Meta(gt=0)] = 3.0
     weight: Annotated[float, Meta(ge=0, le=1)] = 0.8
     views: Count = 20
-    seed: int = 1
+    seed: Seed = 1
     precision: Precision = "float32"
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One training run.
 
     Attributes:
@@ -100,8 +104,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         labels: class names in the order of the outputs.
     """
 
-    name: str
-    seed: int
+    name: Name
+    seed: Seed
     network: Network
     schedule: Schedule
     loss: Loss = Loss()
@@ -109,6 +113,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     distill: Distill | None = None
     size: Annotated[int, Meta(ge=16, le=512)] = 48
     labels: Annotated[tuple[str, ...], Meta(min_length=2)] = FER2013_LABELS
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"a label stands twice in {', '.join(self.labels)}")
+        if isinstance(self.network, Given) and self.schedule.precision != "float32":
+            raise ValueError("a given network computes in its own precision; leave precision out of [schedule]")
 
 
 def read_recipe(path: Path) -> Recipe:

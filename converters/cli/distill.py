@@ -37,7 +37,8 @@ def _distill(arguments: argparse.Namespace) -> int:
     if recipe.distill is None:
         raise DataError(f"{arguments.recipe}: has no section [distill]; add one, or train without a teacher by edge-train")
     folder = arguments.run or Path("runs") / recipe.name
-    from converters.cli.training import check_exists, finish, import_keras, progress_bar, track
+    from converters.cli.flags import show_progress
+    from converters.cli.training import check_exists, finish, import_keras, progress_bar
 
     check_exists(arguments.start, *arguments.teacher)
     import_keras()
@@ -47,7 +48,7 @@ def _distill(arguments: argparse.Namespace) -> int:
     from converters.training.train import train
 
     examples = open_examples(arguments.data, recipe)
-    bank = open_bank(arguments.teacher, examples, recipe, arguments.bank, track)
+    bank = open_bank(arguments.teacher, examples, recipe, arguments.bank, show_progress)
     with progress_bar(examples.held_out_name) as (report, step):
         best = train(recipe, examples, folder, report, arguments.start, bank, step)
     return finish(best, arguments.data, arguments.command)

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edge.cli.exits import OK, Parser, exit_status
 from edge.errors import DataError
 
@@ -38,9 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--finetune", type=_whole, metavar="N", help="epochs of distillation from the network before; needs --data"
     )
-    parser.add_argument(
-        "--run", type=Path, help="folder of the fine-tuning's checkpoints (default: in runs/, by model and ratio)"
-    )
+    parser.add_argument("--run", type=Path, help="folder of the fine-tuning's checkpoints (default: beside the result)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: <model>.pruned.keras beside the model")
     parser.add_argument("--force", action="store_true", help="replace what is there")
     return parser
@@ -53,10 +53,10 @@ def _prune(arguments: argparse.Namespace) -> int:
         raise DataError("--finetune learns from pictures; give them with --data")
     if arguments.run and not arguments.finetune:
         raise DataError("--run is the folder of a fine-tuning; add --finetune and a number of epochs")
-    from converters.cli.training import track
-    from converters.compress.prune import keras_model, prune
+    from converters.cli.flags import show_progress
+    from converters.compress.prune import keras_model, prunable, prune
     from converters.datasets import require
-    from converters.describe import read_sidecar, sidecar_path
+    from converters.describe import read_sidecar, sidecar, sidecar_path
     from converters.load import load_model
     from converters.outputs import write_all
     from converters.proof.cost import macs, parameters
@@ -64,15 +64,15 @@ def _prune(arguments: argparse.Namespace) -> int:
 
     if arguments.data:
         require(arguments.data)
-    sidecar, copy = sidecar_path(source), output.with_suffix(".toml")
+    described, copy = sidecar_path(source), output.with_suffix(".toml")
     if source.exists():
-        _check_output(source, [output, copy] if sidecar.is_file() else [output], arguments.force)
+        _check_output(source, [output, copy] if described.is_file() else [output], arguments.force)
     given = read_sidecar(source)
     model = load_model(source)
     teacher = keras_model(model)
     with quiet():
         pruned = prune(teacher, arguments.ratio, arguments.rank, arguments.multiple, str(source))
-    before, after = ([parameters(network), macs(network, given.size)] for network in (teacher, pruned))
+    before, after = ([prunable(network), parameters(network), macs(network, given.size)] for network in (teacher, pruned))
     if after == before and arguments.ratio:
         raise DataError(
             f"{source}: nothing goes at a ratio of {arguments.ratio:g} when multiples of {arguments.multiple} are kept; "
@@ -80,19 +80,24 @@ def _prune(arguments: argparse.Namespace) -> int:
         )
     measure, accuracies = None, []
     if arguments.data:
-        measure = _Measure(model, arguments.data, track)
+        measure = _Measure(model, arguments.data, show_progress)
         accuracies = [measure(teacher), measure(pruned)]
         if arguments.finetune:
             _check_trainable(model, measure.resolved)
     content = _bytes(pruned)
     _table(source, output, [before, after], measure.what if measure else "", accuracies)
     if measure is not None and arguments.finetune:
-        folder = arguments.run or Path("runs") / f"{output.stem}.{arguments.rank}-{arguments.ratio:g}"
+        folder = arguments.run or output.with_suffix(".finetune")
         best = _finetune(pruned, teacher, measure.data, arguments.finetune, folder)
         content = best.read_bytes()
-        print(f"{measure.what} after fine-tuning: {measure(_loaded(best, pruned, folder)):.2%}")
-    write_all({output: content, **({copy: sidecar.read_bytes()} if sidecar.is_file() else {})})
-    print(f"{PROG}: wrote {output}{' and its .toml' if sidecar.is_file() else ''}", file=sys.stderr)
+        print(f"{measure.what} after fine-tuning: {measure(_loaded(best)):.2%}")
+    files = {output: content}
+    if described.is_file():
+        # Another network: by another name, and as sure of itself as edge-convert will find.
+        name = None if given.name is None else f"{given.name}-pruned"
+        files[copy] = sidecar(msgspec.structs.replace(given, name=name, temperature=None))
+    write_all(files)
+    print(f"{PROG}: wrote {output}{' and its .toml' if copy in files else ''}", file=sys.stderr)
     return OK
 
 
@@ -129,22 +134,13 @@ class _Measure:
 
 def _check_output(source: Path, outputs: list[Path], force: bool) -> None:
     """Find out before the long work whether its result could be kept."""
+    from converters.outputs import check_free
+
     if outputs[0].suffix != ".keras":
         raise DataError(f"{outputs[0]}: the result is a Keras file; give --output a name that ends in .keras")
     if outputs[0].resolve() == source.resolve():
         raise DataError(f"{outputs[0]}: is the network to prune; give another --output")
-    for path in outputs:
-        if path.is_dir():
-            raise DataError(f"{path}: a folder of that name is in the way; remove it or give another --output")
-        if path.exists() and not force:
-            raise DataError(f"{path}: exists already; add --force to replace it, or give another --output")
-    folder = outputs[0].absolute().parent
-    try:
-        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        with tempfile.NamedTemporaryFile(dir=existing, prefix=".edge-prune-"):
-            pass
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror}); give another --output") from None
+    check_free(outputs, force)
 
 
 def _check_trainable(model: FloatModel, resolved: Resolved) -> None:
@@ -169,29 +165,27 @@ def _bytes(network: Any) -> bytes:
 
 
 def _finetune(pruned: Any, teacher: Any, data: Dataset, epochs: int, folder: Path) -> Path:
-    from converters.cli.training import progress_bar, track
+    from converters.cli.flags import show_progress
+    from converters.cli.training import progress_bar
     from converters.training.finetune import finetune
 
     with progress_bar(data.held_out_name) as (report, step):
-        return finetune(pruned, teacher, data, epochs, folder, report, step, track)
+        return finetune(pruned, teacher, data, epochs, folder, report, step, show_progress)
 
 
-def _loaded(best: Path, pruned: Any, folder: Path) -> Any:
+def _loaded(best: Path) -> Any:
     import keras
 
     from converters.quiet import quiet
 
     with quiet():
-        network = keras.models.load_model(best, compile=False)
-    if [weight.shape for weight in network.weights] != [weight.shape for weight in pruned.weights]:
-        raise DataError(f"{folder}: holds the fine-tuning of another pruning; give another --run or remove it")
-    return network
+        return keras.models.load_model(best, compile=False)
 
 
 def _table(source: Path, output: Path, costs: list[list[int]], what: str, accuracies: list[float]) -> None:
     rows = [
         (name, f"{before:,}", f"{after:,}", f"{after / before - 1:+.1%}")
-        for name, before, after in zip(("parameters", "MACs"), *costs, strict=True)
+        for name, before, after in zip(("channels", "parameters", "MACs"), *costs, strict=True)
     ]
     if accuracies:
         before, after = accuracies

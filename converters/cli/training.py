@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from converters.cli.flags import show_progress
 from edge.cli.exits import OK
 from edge.errors import DataError
 
 
 def import_keras() -> None:
     """Before anything else imports Keras, which reads its backend once; another than TensorFlow is the user's choice."""
-    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend == "tensorflow":
         from converters.quiet import import_tensorflow
 
         import_tensorflow()
+        return
+    try:
+        import keras  # noqa: F401
+    except (ImportError, ValueError) as error:
+        raise DataError(f"KERAS_BACKEND={backend}: cannot be used ({error}); install it, or leave the variable unset") from None
 
 
 @contextmanager
@@ -45,13 +52,6 @@ def progress_bar(held_out: str) -> Iterator[tuple[Any, Any]]:
         yield report, step
 
 
-def track(items: Any, what: str) -> Iterable[Any]:
-    """A bar over items, drawn for a person only."""
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, unit="", leave=False, disable=not sys.stderr.isatty())
-
-
 def check_exists(*paths: Any) -> None:
     for path in paths:
         if path is not None and not path.is_file():
@@ -66,7 +66,7 @@ def finish(best: Path, data: Path, command: str) -> int:
         from converters.proof.prose import table
 
         request = Request(best, data, best.parent, card=True, force=True, command=command)
-        print(table(evaluate_model(request, track).card))
+        print(table(evaluate_model(request, show_progress).card))
     else:
         print(f"for its card, where TensorFlow is installed: edge-evaluate {best} --data {data} --card")
     print(f"next: edge-convert --int8 {best} --data {data}")

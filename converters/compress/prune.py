@@ -18,8 +18,8 @@ from edge.errors import DataError
 def prune(model: Any, ratio: float, rank: Rank = "gamma", multiple: int = 4, name: str = "model") -> Any:
     """Build a network again without its least important channels.
 
-    The same share goes of every group of channels that compete (see `find_channels`); what stays is rounded up to a
-    multiple, because INT8 kernels work in blocks.
+    The same share goes of every group of channels that compete (see `find_channels`); what stays is rounded to the
+    nearest multiple, because INT8 kernels work in blocks.
 
     Args:
         model: a Keras model, Sequential or functional; stays as it is.
@@ -53,6 +53,11 @@ def prune(model: Any, ratio: float, rank: Rank = "gamma", multiple: int = 4, nam
             weights = model.get_layer(site.layer).get_weights()
             rebuilt.get_layer(site.layer).set_weights([_cut(*pair, kept) for pair in zip(weights, site.weights, strict=True)])
     return rebuilt
+
+
+def prunable(model: Any, name: str = "model") -> int:
+    """How many channels of a network could go, each counted once however many layers it runs through."""
+    return sum(len(group) for group in find_channels(_functional(model, name).get_config(), name).groups)
 
 
 def keras_model(model: FloatModel) -> Any:
@@ -102,7 +107,7 @@ def _choose(channels: Channels, scores: list[NDArray[np.float64]], ratio: float,
     for group, score in zip(channels.groups, scores, strict=True):
         # A third of twelve is four, whatever floating point makes of it.
         stay = len(group) - int(len(group) * ratio + 1e-9)
-        stay = min(len(group), -(-stay // multiple) * multiple)
+        stay = min(len(group), max(1, (stay + multiple // 2) // multiple) * multiple)
         kept[group[np.argsort(score, kind="stable")[: len(group) - stay]]] = False
     return kept[channels.roots]
 

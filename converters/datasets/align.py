@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,7 +55,7 @@ def align(data: Dataset, labels: Sequence[str]) -> tuple[Dataset, int]:
     lookup = np.array([-1 if index is None else index for index in indices], np.int64)
     train, held_out = (_split(split, lookup) for split in (data.train, data.held_out))
     dropped = len(data.train) + len(data.held_out) - len(train) - len(held_out)
-    return Dataset(data.name, tuple(labels), train, held_out, data.held_out_name, data.train_name), dropped
+    return dataclasses.replace(data, labels=tuple(labels), train=train, held_out=held_out), dropped
 
 
 def _split(split: Split, lookup: NDArray[np.int64]) -> Split:
@@ -63,4 +64,4 @@ def _split(split: Split, lookup: NDArray[np.int64]) -> Split:
     indices = lookup[split.labels]
     rows = np.flatnonzero(indices >= 0)
     images = split.images[rows] if isinstance(split.images, np.ndarray) else [split.images[row] for row in rows.tolist()]
-    return Split(images, indices[rows])
+    return Split(images, indices[rows], None if split.votes is None else split.votes[rows])

@@ -1,7 +1,8 @@
 """Random views of faces: first the chances are drawn for a whole epoch, then pixels are made from them.
 
-Numpy and OpenCV do both, so that a seed gives the same pixels on every backend, and a view of a picture depends on the
-seed, the epoch and the picture's place alone, not on the batch it lands in. A bank of a teacher's answers rests on that.
+Numpy and OpenCV do both, so that a seed gives the same pixels on every backend (for one build of OpenCV), and a view of
+a picture depends on the seed, the epoch and the picture's place alone, not on the batch it lands in. A bank of a
+teacher's answers rests on that.
 
 A camera's crops differ from a data set's: the detector's box jitters, heads roll. Shift, zoom and rotation here are at
 least as large as what the detectors do to FER2013's own faces (spread 3.5 of 48 pixels). What the camera itself does
@@ -23,7 +24,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(ge=0)]
 
 
-class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a view may stray from its picture.
 
     Attributes:

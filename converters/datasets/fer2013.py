@@ -7,6 +7,7 @@ PrivateTest. PrivateTest is never read: this project selects on PublicTest and l
 from __future__ import annotations
 
 import csv
+import dataclasses
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.datasets.types import FER2013_LABELS, Dataset, Split
-from converters.datasets.votes import read_votes
+from converters.datasets.votes import CHOICES, read_votes
 from edge.errors import DataError
 
 SIDE = 48
@@ -53,8 +54,16 @@ def read_csv(path: Path) -> Dataset:
             images.append(_pixels(row[1], where))
             labels.append(_label(row[0], where))
     beside = path.with_name("fer2013new.csv")
-    votes = read_votes(beside, usages) if beside.is_file() else {}
-    return _dataset(path, *(_split(*parts[usage], votes.get(usage)) for usage in ("Training", "PublicTest")))
+    votes: dict[str, NDArray[np.int8]] = {}
+    problem = None
+    if beside.is_file():
+        # Votes that do not fit are a problem for those who want them only.
+        try:
+            votes = read_votes(beside, usages)
+        except DataError as error:
+            problem = str(error)
+    data = _dataset(path, *(_split(*parts[usage], votes.get(usage)) for usage in ("Training", "PublicTest")))
+    return data if problem is None else dataclasses.replace(data, no_votes=problem)
 
 
 def read_npz(path: Path) -> Dataset:
@@ -75,6 +84,11 @@ def read_npz(path: Path) -> Dataset:
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]}; needed are train_images, train_labels, public_images, public_labels") from None
     for split in parts:
+        if split.votes is not None and (split.votes.shape != (len(split), len(CHOICES)) or split.votes.dtype.kind != "i"):
+            raise DataError(
+                f"{path}: votes should be whole numbers ({len(split)}, {len(CHOICES)}), "
+                f"found {split.votes.dtype} {split.votes.shape}"
+            )
         images, labels = np.asarray(split.images), split.labels
         assert labels is not None
         shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)

@@ -65,7 +65,10 @@ def _index(name: str | None, file: Path, root: Path, labels: tuple[str, ...]) ->
     index = find_class(name, labels)
     if index is not None:
         return index
-    raise DataError(f"{root}: folder {name!r} is not a class of this model; its classes are {', '.join(labels)} (see --labels)")
+    raise DataError(
+        f"{root}: folder {name!r} is not a class of this network; its classes are {', '.join(labels)} "
+        "(--labels, or labels in the recipe)"
+    )
 
 
 def _read(file: Path) -> NDArray[np.uint8]:

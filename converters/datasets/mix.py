@@ -7,15 +7,18 @@ from numpy.typing import NDArray
 
 from converters.datasets.augment import Augment
 
+Goal = tuple[NDArray[np.float32], NDArray[np.float32]]
+
 
 def mix(
-    views: NDArray[np.float32], targets: list[NDArray[np.float32]], settings: Augment, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+    views: NDArray[np.float32], goals: list[Goal], settings: Augment, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], list[Goal]]:
     """Mix a batch with a shuffled copy of itself, or leave it, as chance and the settings say.
 
     Args:
         views: float32 (N, H, W).
-        targets: arrays (N, ...) that are mixed in the same proportion: targets, weights, a teacher's answers.
+        goals: for each output its targets (N, ...) and their weights (N,). A picture that weighs nothing, such as one that
+            nobody voted on, adds nothing to a target.
         settings: `cutmix` is the chance of a rectangle; what is left of the batches gets mixup every second time.
         rng: the only source of chance.
     """
@@ -27,8 +30,16 @@ def mix(
         share = np.float32(rng.beta(settings.mixup, settings.mixup))
         views = share * views + (1 - share) * views[order]
     else:
-        return views, targets
-    return views, [share * part + (1 - share) * part[order] for part in targets]
+        return views, goals
+    return views, [_mixed(goal, order, share) for goal in goals]
+
+
+def _mixed(goal: Goal, order: NDArray[np.int64], share: np.float32) -> Goal:
+    target, weight = goal
+    mine, other = share * weight, (1 - share) * weight[order]
+    total = mine + other
+    part = (mine / np.maximum(total, 1e-6)).astype(np.float32)[:, None]
+    return part * target + (total > 0)[:, None] * (1 - part) * target[order], total
 
 
 def _cutmix(

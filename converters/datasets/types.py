@@ -41,6 +41,7 @@ class Dataset:
         held_out: the part that is measured on (FER2013: PublicTest).
         held_out_name: what the reports call that part.
         train_name: what they call the other.
+        no_votes: what to do, or what went wrong, where nobody's votes are known.
     """
 
     name: str
@@ -49,3 +50,4 @@ class Dataset:
     held_out: Split
     held_out_name: str
     train_name: str = "Training"
+    no_votes: str = "only fer2013.csv with FER+'s fer2013new.csv beside it, and an .npz with train_votes, have any"

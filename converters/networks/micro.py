@@ -6,9 +6,10 @@ per filter, and depthwise filters have only nine weights to share theirs.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from converters.networks.blocks import Attention, conv, head, stages
 
@@ -28,7 +29,7 @@ class Micro(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="micro"
     widths: tuple[int, ...] = (16, 24, 32, 36)
     blocks: tuple[int, ...] = (1, 2, 2, 1)
     strides: tuple[Literal[1, 2], ...] = ()
-    dropout: float = 0.1
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     attention: Attention = "none"
 
     def __post_init__(self) -> None:

@@ -40,19 +40,23 @@ class Quality:
         return float(np.sqrt(self.accuracy * (1 - self.accuracy) / self.confusion.sum()))
 
 
+How = Literal["fitted", "given", "kept", "carried"]
+
+
 class Confidence(msgspec.Struct, frozen=True):
     """What a network's probabilities are worth, before and after its temperature.
 
     Attributes:
         temperature: that the scores are given at.
-        how: `fitted` on the very rows that the errors are measured on, `given`, or `kept` at 1 for want of rows to fit to.
+        how: `fitted` on the very rows that the errors are measured on, `given`, `kept` at 1 for want of rows to fit to, or
+            `carried`: fitted by edge-convert and in the manifest since.
         rows: labelled ones.
         ece_before, ece_after: expected calibration error at temperature 1 and at this one, as fractions, 15 equal bins.
         nll_before, nll_after: mean of -log p(true class), in nats.
     """
 
     temperature: float
-    how: Literal["fitted", "given", "kept"]
+    how: How
     rows: int
     ece_before: float
     ece_after: float
@@ -91,7 +95,7 @@ def confidence(
         resolution: see `calibration.temperature.fit_temperature`.
         fit: whether these rows may be fitted to; not those that the network has learned from.
     """
-    how: Literal["fitted", "given", "kept"] = "given"
+    how: How = "given"
     if given is None:
         how = "fitted" if fit and len(truth) >= FEWEST_TO_FIT else "kept"
     temperature = round(fit_temperature(scores, truth, resolution), 3) if how == "fitted" else given or 1.0

@@ -93,6 +93,7 @@ def metrics(comparison: Comparison, measured: Rows, confidence: Confidence | Non
         found["float_accuracy"] = comparison.reference.accuracy
     if confidence is not None:
         found["calibration_error"] = confidence.ece_after
+        found["temperature"] = confidence.how
     return found
 
 
@@ -148,10 +149,12 @@ def confidence_notes(confidence: Confidence | None) -> list[str]:
     """How to read the temperature; nothing where somebody gave it."""
     if confidence is None or confidence.how == "given":
         return []
-    if confidence.rows < FEWEST_TO_FIT:
+    if confidence.how == "kept" and confidence.rows < FEWEST_TO_FIT:
         return [f"{confidence.rows} labelled rows are too few to fit the temperature ({FEWEST_TO_FIT} are needed); it stays 1"]
     if confidence.how == "kept":
         return ["the temperature is not fitted to rows that the network has learned from; it stays 1"]
+    if confidence.how == "carried":
+        return ["edge-convert fitted the temperature to the held-out part; on those rows the calibration error flatters a little"]
     notes = ["the calibration error is measured on the rows that the temperature was fitted to, which flatters it a little"]
     if not COLDEST < confidence.temperature < HOTTEST:
         notes.append("the temperature ended at its limit: the network's confidence says next to nothing of its being right")

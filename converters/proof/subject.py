@@ -40,7 +40,8 @@ class Subject:
     Attributes:
         network: the facts about it; its latency is measured by `latency`, on real pictures.
         scores: uint8 (N, height, width, channels) -> float32 (N, classes) at temperature 1.
-        temperature: that its owner chose, or None.
+        temperature: that its owner chose or its manifest carries, or None.
+        carried: whether that one was fitted by edge-convert.
         resolution: the smallest probability that it tells from 0.
         artifact: its .tflite in the device's runtime; None where TFLite cannot take it.
         keras: the Keras model, for gradients; None for a .tflite and what came through another loader.
@@ -54,6 +55,7 @@ class Subject:
     artifact: Classifier | None
     keras: Any
     warnings: tuple[str, ...] = ()
+    carried: bool = False
 
     @property
     def input(self) -> InputSpec:
@@ -94,7 +96,8 @@ def open_artifact(path: Path) -> Subject:
     def scores(pixels: NDArray[np.uint8], progress: Progress) -> NDArray[np.float32]:
         return scores_through_edge(plain, progress(pixels, "measuring"))
 
-    return Subject(network, scores, manifest.output.temperature, resolution(manifest), classifier, None)
+    carried = manifest.metrics.get("temperature") == "fitted"
+    return Subject(network, scores, manifest.output.temperature, resolution(manifest), classifier, None, carried=carried)
 
 
 @dataclass(frozen=True, slots=True)

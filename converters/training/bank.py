@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.datasets.augment import Views, make_views
+from converters.proof.measure import Progress
 from converters.recipe import Precision, Recipe
 from converters.training.examples import Examples, draw, normalise
 from edge.errors import DataError
 
 BATCH = 512
-
-
-# Passes items on and shows where it is: (items, what is being done).
-Track = Callable[[Any, str], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Bank:
         return powers / powers.sum(axis=1, keepdims=True)
 
 
-def open_bank(teachers: Sequence[Path], examples: Examples, recipe: Recipe, folder: Path, track: Track) -> Bank:
+def open_bank(teachers: Sequence[Path], examples: Examples, recipe: Recipe, folder: Path, track: Progress) -> Bank:
     """Read the bank, and let the teachers answer where it has nothing yet.
 
     Args:
@@ -72,20 +70,23 @@ def open_bank(teachers: Sequence[Path], examples: Examples, recipe: Recipe, fold
     files = [home / f"view-{view:04}.npy" for view in range(recipe.distill.views)]
     missing = [view for view, file in enumerate(files) if not file.exists()]
     if missing:
-        networks = [_logits_of(path, examples, recipe.distill.precision) for path in teachers]
+        networks = [_logits_of(path, examples, recipe.labels, recipe.distill.precision) for path in teachers]
         try:
             home.mkdir(parents=True, exist_ok=True)
             for view in track(missing, "views seen by the teacher"):
                 _write(_answers(networks, examples, draw(examples, recipe, view)), files[view])
         except OSError as error:
             raise DataError(f"{home}: the bank cannot be written ({error.strerror}); make room or give another --bank") from None
-    return Bank(np.stack([np.load(file) for file in files]), key)
+    return Bank(np.stack([_read(file, (len(examples.images), examples.classes)) for file in files]), key)
 
 
 def _key(teachers: Sequence[Path], examples: Examples, recipe: Recipe) -> str:
     assert recipe.distill is not None
     seen = msgspec.structs.replace(recipe.augment, faults=0.0, mixup=0.0, cutmix=0.0)
-    parts = [msgspec.json.encode((seen, recipe.distill.seed)), examples.images.tobytes()]
+    parts = [
+        msgspec.json.encode((seen, recipe.distill.seed, recipe.distill.precision, recipe.labels, cv2.__version__)),
+        examples.images.tobytes(),
+    ]
     try:
         parts += sorted(path.read_bytes() for path in teachers)
     except OSError as error:
@@ -102,15 +103,16 @@ def _answers(networks: Sequence[Any], examples: Examples, views: Views) -> NDArr
     return np.concatenate(parts).astype(np.float16)
 
 
-def _logits_of(path: Path, examples: Examples, precision: Precision) -> Any:
+def _logits_of(path: Path, examples: Examples, labels: Sequence[str], precision: Precision) -> Any:
     import keras
 
-    from converters.networks.given import load_given
+    from converters.networks.given import in_precision, load_given
     from converters.networks.logits import logits_of
 
-    network = load_given(path, examples.shape, examples.classes)
+    network = load_given(path, examples.shape, labels)
     if precision == "bfloat16":
-        network = _in_bfloat16(network)
+        # Its largest logit is another one for 2 pictures in 1,000 then.
+        network = in_precision(network, "mixed_bfloat16")
     logits = keras.Model(network.inputs, logits_of(network))
 
     def answer(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -120,19 +122,14 @@ def _logits_of(path: Path, examples: Examples, precision: Precision) -> Any:
     return answer
 
 
-def _in_bfloat16(network: Any) -> Any:
-    """The same network, computing in bfloat16 up to its logits: its largest logit was another one for 2 pictures in 1,000."""
-    import keras
-
-    def clone(layer: Any) -> Any:
-        config = layer.get_config()
-        if layer.name not in {"logits", "probabilities"}:
-            config["dtype"] = "mixed_bfloat16"
-        return layer.__class__.from_config(config)
-
-    copy = keras.models.clone_model(network, clone_function=clone)
-    copy.set_weights(network.get_weights())
-    return copy
+def _read(path: Path, shape: tuple[int, int]) -> NDArray[np.float16]:
+    try:
+        logits: NDArray[np.float16] = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a view of the bank ({error}); remove it, the teacher answers again then") from None
+    if logits.shape != shape or logits.dtype != np.float16:
+        raise DataError(f"{path}: holds {logits.dtype} {logits.shape}, expected float16 {shape}; remove it")
+    return logits
 
 
 def _write(logits: NDArray[np.float16], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Batches of augmented views with their targets, the same bits for the same seed on every machine."""
+"""Batches of augmented views with their targets, the same for the same seed whatever the backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from converters.datasets.faults import add_faults
 from converters.datasets.mix import mix
 from converters.recipe import Recipe
 from converters.training.bank import Bank
-from converters.training.examples import Examples, draw, normalise
+from converters.training.examples import Examples, draw, normalise, stream
 
 Arrays = tuple[NDArray[np.float32], ...]
 
@@ -41,7 +41,7 @@ class Batches(keras.utils.PyDataset):
         self._epoch = epoch
         self._view = epoch if self._bank is None else epoch % self._bank.views
         self._views = draw(self._examples, self._recipe, self._view)
-        self._order = self._shuffled(np.random.default_rng((self._recipe.seed, epoch)))
+        self._order = self._shuffled(stream(self._recipe.seed, "order", epoch))
 
     def _shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
         labels = self._examples.labels
@@ -56,18 +56,18 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], Arrays, Arrays]:
         recipe, examples = self._recipe, self._examples
         rows = self._order[index * recipe.schedule.batch : (index + 1) * recipe.schedule.batch]
-        rng = np.random.default_rng((recipe.seed, self._epoch, index))
+        rng = stream(recipe.seed, "step", self._epoch, index)
         views = add_faults(make_views(examples.images, rows, self._views), recipe.augment.faults, rng)
-        targets, weights = [self._targets[rows]], [self._weights[rows]]
+        target = self._targets[rows]
         if self._bank is not None:
             assert recipe.distill is not None
-            targets[0] = np.concatenate([targets[0], self._bank.softened(self._view, rows, recipe.distill.temperature)], axis=1)
+            target = np.concatenate([target, self._bank.softened(self._view, rows, recipe.distill.temperature)], axis=1)
+        goals = [(target, self._weights[rows])]
         if recipe.loss.votes_head:
             assert examples.votes is not None
-            targets.append(examples.votes[rows])
-            weights.append(examples.votes[rows].any(axis=1).astype(np.float32))
-        views, mixed = mix(views, [*targets, *weights], recipe.augment, rng)
-        return normalise(views), tuple(mixed[: len(targets)]), tuple(mixed[len(targets) :])
+            goals.append((examples.votes[rows], examples.votes[rows].any(axis=1).astype(np.float32)))
+        views, goals = mix(views, goals, recipe.augment, rng)
+        return normalise(views), tuple(target for target, _ in goals), tuple(weight for _, weight in goals)
 
 
 def _targets(examples: Examples, recipe: Recipe) -> NDArray[np.float32]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.datasets import Dataset, Split, open_dataset
+from converters.datasets.align import align
 from converters.datasets.augment import Views, draw_views
 from converters.datasets.votes import as_labels, shares
 from converters.recipe import Recipe
@@ -18,7 +21,7 @@ from edge.emotion.preprocess import to_pixels, to_tensor
 from edge.errors import DataError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Examples:
     """What is learned from and what selects the epoch.
 
@@ -43,6 +46,13 @@ class Examples:
     votes: NDArray[np.float32] | None = None
     votes_as_labels: NDArray[np.float32] | None = None
 
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of everything here: pictures, labels and votes."""
+        parts = (self.images, self.labels, self.held_out, self.held_out_labels, self.votes)
+        content = (part.tobytes() for part in parts if part is not None)
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content)).hexdigest()
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of the network's input: height, width, channels."""
@@ -60,7 +70,7 @@ def normalise(images: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def open_examples(path: Path, recipe: Recipe) -> Examples:
-    """Read a data set and check it against what the recipe needs; see `examples_of`."""
+    """Read a data set, put its classes in the recipe's order, and check it against what the recipe needs; see `examples_of`."""
     return examples_of(open_dataset(path, recipe.labels), recipe)
 
 
@@ -71,6 +81,7 @@ def examples_of(data: Dataset, recipe: Recipe) -> Examples:
         DataError: a part is empty, labels are missing, a class never occurs in the training part, or the recipe wants
             votes that the data set has not.
     """
+    data, _ = align(data, recipe.labels)
     labels, held_out_labels = data.train.labels, data.held_out.labels
     if not len(data.train) or not len(data.held_out):
         raise DataError(
@@ -88,7 +99,7 @@ def examples_of(data: Dataset, recipe: Recipe) -> Examples:
     votes, votes_as_labels = None, None
     if recipe.loss.votes or recipe.loss.votes_head:
         if data.train.votes is None:
-            raise DataError(f"{data.name}: this recipe learns from crowd votes; put fer2013new.csv (FER+) beside fer2013.csv")
+            raise DataError(f"{data.name}: this recipe learns from crowd votes; {data.no_votes}")
         votes, votes_as_labels = shares(data.train.votes), as_labels(data.train.votes, data.labels)
     return Examples(
         data.name,
@@ -106,7 +117,12 @@ def examples_of(data: Dataset, recipe: Recipe) -> Examples:
 def draw(examples: Examples, recipe: Recipe, view: int) -> Views:
     """The chances of one view of all pictures; with a teacher its seed is the bank's."""
     seed = recipe.seed if recipe.distill is None else recipe.distill.seed
-    return draw_views(len(examples.images), examples.images.shape[1:], recipe.augment, np.random.default_rng((seed, view, 1)))
+    return draw_views(len(examples.images), examples.images.shape[1:], recipe.augment, stream(seed, "views", view))
+
+
+def stream(seed: int, purpose: Literal["order", "views", "step"], *numbers: int) -> np.random.Generator:
+    """A source of chance of its own for each purpose; a trailing zero alone would not tell two of numpy's seeds apart."""
+    return np.random.default_rng((seed, {"order": 1, "views": 2, "step": 3}[purpose], *numbers, 1))
 
 
 def _pictures(split: Split, size: int) -> NDArray[np.uint8]:

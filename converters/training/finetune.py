@@ -10,9 +10,10 @@ import numpy as np
 from converters.datasets import Dataset
 from converters.datasets.augment import Augment
 from converters.networks import Given
+from converters.proof.measure import Progress
 from converters.quiet import quiet
 from converters.recipe import Distill, Loss, Recipe, Schedule
-from converters.training.bank import Track, open_bank
+from converters.training.bank import open_bank
 from converters.training.examples import examples_of
 from converters.training.keeper import Report, Step
 from converters.training.train import train
@@ -32,7 +33,7 @@ def finetune(
     folder: Path,
     report: Report,
     step: Step,
-    track: Track = lambda *given: given[0],
+    track: Progress = lambda *given: given[0],
 ) -> Path:
     """Train a pruned network on, with the unpruned one as its teacher.
 
@@ -76,7 +77,8 @@ def _keep(model: Any, path: Path) -> None:
 
     with quiet():
         if not path.exists():
-            model.save(path)
+            model.save(path.with_name(f"writing-{path.name}"))
+            path.with_name(f"writing-{path.name}").replace(path)
             return
         before, now = keras.models.load_model(path, compile=False).get_weights(), model.get_weights()
     if len(before) != len(now) or not all(np.array_equal(one, other) for one, other in zip(before, now, strict=True)):

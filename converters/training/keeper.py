@@ -54,7 +54,8 @@ class Keeper(keras.callbacks.Callback):
                 f"{self._run.last} holds the last good checkpoint, of epoch {epochs}" if epochs else "there is no checkpoint yet"
             )
             raise DataError(
-                f"epoch {self._epoch + 1}: the loss is not a number any more; {kept}. Lower learning_rate and start anew"
+                f"epoch {self._epoch + 1}: the loss is not a number any more; {kept}. "
+                "Lower learning_rate, and train in another --run folder"
             )
         self._step(self._epoch * self._steps + batch + 1, self._epochs * self._steps)
 
@@ -66,8 +67,9 @@ class Keeper(keras.callbacks.Callback):
             self._run.keep(averaged.save, self._run.best)
         learned = next(value for name, value in logs.items() if name.endswith("accuracy"))
         line = Epoch(epoch, logs["loss"], learned, held_out, recall, time.monotonic() - self._began)
-        self._run.keep(self.model.save_weights, self._run.last)
+        # The line first: a line too many is cut when the run goes on, a checkpoint without its line could not.
         self._run.add(line)
+        self._run.keep(self.model.save_weights, self._run.last)
         self._report(line, self._epochs)
 
     def _average(self) -> Any:
@@ -76,7 +78,8 @@ class Keeper(keras.callbacks.Callback):
         averages = self.model.optimizer._model_variables_moving_average
         of = {id(mine): average for mine, average in zip(self.model.trainable_variables, averages, strict=True)}
         for copy, mine in zip(self._averaged.trainable_variables, self._network.trainable_variables, strict=True):
-            copy.assign(of[id(mine)])
+            # As numpy: on JAX an array that two variables share is gone once one of them was used.
+            copy.assign(np.asarray(of[id(mine)]))
         return self._averaged
 
 

@@ -28,7 +28,10 @@ class LabelLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         classes = y_pred.shape[-1]
         log_p = ops.log_softmax(y_pred)
-        surprise = -log_p if not self._gamma else -log_p * (1 - ops.exp(log_p)) ** self._gamma
+        surprise = -log_p
+        if self._gamma:
+            # Kept from zero, where the slope of a power below one has no bound.
+            surprise *= ops.maximum(1 - ops.exp(log_p), 1e-7) ** self._gamma
         label = ops.sum(y_true[:, :classes] * surprise, axis=-1)
         if self._distill is None:
             return label

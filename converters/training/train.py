@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from converters.networks import Given, build_network
+from converters.networks.given import load_given
 from converters.networks.logits import logits_of
 from converters.quiet import quiet
 from converters.recipe import Recipe, Schedule
@@ -16,10 +18,11 @@ from converters.training.batches import Batches
 from converters.training.examples import Examples
 from converters.training.keeper import Keeper, Report, Step
 from converters.training.losses import LabelLoss, accuracy
-from converters.training.run import Run, digest
+from converters.training.run import Run
 from edge.errors import DataError, first_line
 
-# The average looks back over no more than a tenth of the run.
+# Averages of weights and of batch statistics look back over no more than a tenth of the run: they start at what is
+# noise, and a short run has to forget it sooner.
 SHARE_OF_RUN = 10
 
 
@@ -52,27 +55,28 @@ def train(
     """
     if (recipe.distill is None) != (bank is None):
         raise DataError(f"recipe {recipe.name}: [distill] and --teacher go together; edge-distill takes both, edge-train neither")
-    origins = [digest(start)] if start else []
-    run = Run(folder, recipe, origins + ([bank.key] if bank else []))
+    origins = {"data": examples.digest}
+    if start is not None:
+        origins["start"] = hashlib.sha256(start.read_bytes()).hexdigest()
+    if bank is not None:
+        origins["teachers"] = bank.key
+    run = Run(folder, recipe, origins)
     keras.utils.set_random_seed(recipe.seed)
     batches = Batches(examples, recipe, bank)
     with _Precision(recipe.schedule):
-        network = build_network(recipe.network, examples.shape, examples.classes, start)
+        network = _network(recipe, examples, start)
         learner = _learner(network, recipe, examples, len(batches))
+    done = 0
     if run.last.exists():
-        with quiet():
-            learner.load_weights(run.last)
         # The step counter is what a checkpoint is worth.
-        run.resume(int(learner.optimizer.iterations) // len(batches))
-    else:
-        if start is not None:
-            _take_weights(network, start)
-        run.resume(0)
-    done = len(run.history)
+        done = _restore(learner, run.last) // len(batches)
+    elif start is not None and not isinstance(recipe.network, Given):
+        _take_weights(network, start, examples, recipe)
+    run.resume(done)
     if done < recipe.schedule.epochs:
         batches.begin(done)
         # The same network in float32, which is what is judged and kept, whatever precision is trained in.
-        averaged = build_network(recipe.network, examples.shape, examples.classes, start)
+        averaged = _network(recipe, examples, start)
         keeper = Keeper(run, network, averaged, examples, recipe.schedule.epochs, len(batches), report, step or (lambda *_: None))
         # shuffle=False: the batches are shuffled already, by the seed. One fit for all epochs, because its end
         # overwrites the weights with their averages.
@@ -80,8 +84,17 @@ def train(
     return run.best
 
 
+def _network(recipe: Recipe, examples: Examples, start: Path | None) -> Any:
+    if isinstance(recipe.network, Given):
+        return load_given(start, examples.shape, recipe.labels)
+    return build_network(recipe.network, examples.shape, examples.classes)
+
+
 def _learner(network: Any, recipe: Recipe, examples: Examples, steps: int) -> Any:
     """The network up to its logits, with the votes' head beside them where the recipe has one, compiled."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = _decay(layer.momentum, recipe.schedule.epochs * steps)
     outputs = [logits_of(network)]
     losses: list[Any] = [LabelLoss(recipe.loss, recipe.distill)]
     if recipe.loss.votes_head:
@@ -103,6 +116,10 @@ def _learner(network: Any, recipe: Recipe, examples: Examples, steps: int) -> An
     return learner
 
 
+def _decay(wanted: float, steps: int) -> float:
+    return min(wanted, max(0.0, 1 - SHARE_OF_RUN / steps))
+
+
 def _optimizer(plan: Schedule, steps: int) -> Any:
     total, warmup = plan.epochs * steps, max(1, round(plan.epochs * steps * plan.warmup))
     rate = keras.optimizers.schedules.CosineDecay(
@@ -114,8 +131,7 @@ def _optimizer(plan: Schedule, steps: int) -> Any:
         nesterov=True,
         weight_decay=plan.weight_decay,
         use_ema=True,
-        # An average starts at the first weights; in a short run it has to forget them sooner.
-        ema_momentum=min(plan.ema, max(0.0, 1 - SHARE_OF_RUN / total)),
+        ema_momentum=_decay(plan.ema, total),
         ema_overwrite_frequency=None,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -136,9 +152,18 @@ class _Precision:
         keras.config.set_dtype_policy(self._before)
 
 
-def _take_weights(network: Any, start: Path) -> None:
+def _restore(learner: Any, checkpoint: Path) -> int:
     try:
         with quiet():
-            network.set_weights(keras.models.load_model(start, compile=False).get_weights())
-    except (OSError, ValueError) as error:
+            learner.load_weights(checkpoint)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{checkpoint}: this checkpoint is damaged ({first_line(error, 120)}); give another --run") from None
+    return int(learner.optimizer.iterations)
+
+
+def _take_weights(network: Any, start: Path, examples: Examples, recipe: Recipe) -> None:
+    weights = load_given(start, examples.shape, recipe.labels).get_weights()
+    try:
+        network.set_weights(weights)
+    except ValueError as error:
         raise DataError(f"{start}: not a network of this recipe's shape ({first_line(error, 120)})") from None

@@ -220,9 +220,9 @@ def test_a_ratio_of_nothing_is_the_same_network() -> None:
 @pytest.mark.parametrize(
     ("channels", "ratio", "multiple", "kept"),
     # 100 * 0.29 is a little less than 29.
-    [(10, 0.3, 4, 8), (10, 0.3, 1, 7), (10, 0.9, 4, 4), (10, 0.99, 1, 1), (10, 0.1, 8, 10), (3, 0.9, 4, 3), (100, 0.29, 1, 71)],
+    [(10, 0.3, 4, 8), (10, 0.3, 1, 7), (10, 0.9, 4, 4), (10, 0.99, 1, 1), (10, 0.1, 8, 8), (3, 0.9, 4, 3), (100, 0.29, 1, 71)],
 )
-def test_what_is_kept_is_rounded_up_to_a_multiple(channels: int, ratio: float, multiple: int, kept: int) -> None:
+def test_what_is_kept_is_rounded_to_the_nearest_multiple(channels: int, ratio: float, multiple: int, kept: int) -> None:
     of, inputs = layers(), picture()
     x = of.Conv2D(channels, 3, name="middle")(inputs)
     pruned = prune(model_of(inputs, of.Dense(7)(of.GlobalAveragePooling2D()(x))), ratio, "l1", multiple)

@@ -9,7 +9,6 @@ import pytest
 
 from converters.datasets import FER2013_LABELS, open_dataset
 from converters.datasets.votes import as_labels, shares
-from edge.errors import DataError
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
 
@@ -53,9 +52,11 @@ def test_votes_become_shares_of_the_labels_own_classes() -> None:
         (GOOD.replace("9,1", "9,many"), "row 3 should have 10 counts"),
     ],
 )
-def test_votes_of_other_rows_are_refused(tmp_path: Path, votes: str, part: str) -> None:
-    with pytest.raises(DataError, match=part):
-        open_dataset(write(tmp_path, votes))
+def test_votes_of_other_rows_are_left_out_and_the_reason_is_kept(tmp_path: Path, votes: str, part: str) -> None:
+    """Whoever does not want them never hears of it."""
+    data = open_dataset(write(tmp_path, votes))
+    assert data.train.votes is None
+    assert part in data.no_votes
 
 
 def test_the_real_votes_agree_with_the_labels_as_often_as_is_known(testdata: Path) -> None:

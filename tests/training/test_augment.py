@@ -68,11 +68,25 @@ def test_mixing_keeps_targets_in_the_proportion_of_the_pixels(settings: Augment,
     """Each picture has its own grey and its own class: the mean grey of a mix has to be the target's."""
     grey = np.arange(8, dtype=np.float32) * 10
     pictures = np.broadcast_to(grey[:, None, None], (8, 48, 48)).copy()
-    mixed = [mix(pictures, [np.eye(8, dtype=np.float32)], settings, np.random.default_rng(seed)) for seed in seeds]
-    assert any(not np.array_equal(targets[0], np.eye(8)) for _, targets in mixed)
-    for made, (targets,) in mixed:
+    goals = [(np.eye(8, dtype=np.float32), np.ones(8, np.float32))]
+    mixed = [mix(pictures, goals, settings, np.random.default_rng(seed)) for seed in seeds]
+    assert any(not np.array_equal(goals[0][0], np.eye(8)) for _, goals in mixed)
+    for made, ((targets, weights),) in mixed:
         np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
+        np.testing.assert_allclose(weights, 1, atol=1e-6)
         np.testing.assert_allclose(made.mean(axis=(1, 2)), targets @ grey, atol=1e-3)
+
+
+def test_a_picture_without_weight_adds_nothing_to_a_mixed_target() -> None:
+    targets, weights = np.eye(4, dtype=np.float32), np.array([2, 1, 0, 1], np.float32)
+    targets[2] = 0
+    for seed in range(8):
+        _, [(mixed, total)] = mix(
+            np.zeros((4, 48, 48), np.float32), [(targets, weights)], Augment(mixup=1.0), np.random.default_rng(seed)
+        )
+        np.testing.assert_allclose(mixed.sum(1)[total > 1e-3], 1, atol=1e-5)
+        assert not mixed[:, 2].any()
+        assert total.sum() == pytest.approx(4, abs=1e-4)
 
 
 def test_faults_strike_as_often_as_they_should_and_leave_the_face_recognisable() -> None:

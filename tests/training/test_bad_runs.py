@@ -6,6 +6,7 @@ import hashlib
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,37 +65,90 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, stripes: Pat
     assert lines < 6
 
 
-def test_a_run_folder_of_another_recipe_or_start_is_refused(
+def test_a_run_folder_of_another_recipe_start_or_data_is_refused_and_left_as_it_is(
+    tmp_path: Path, stripes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = RECIPE.replace("epochs = 4", "epochs = 1")
+    recipe, run, other = tmp_path / "tiny.toml", tmp_path / "run", tmp_path / "other.npz"
+    recipe.write_text(text)
+    assert main([str(recipe), "--data", str(stripes), "--run", str(run)]) == 0
+    kept = {file.name: file.read_bytes() for file in run.iterdir()}
+    arrays = dict(np.load(stripes))
+    np.savez(other, **{**arrays, "public_labels": arrays["public_labels"][::-1]})
+
+    def refused(part: str, data: Path, *more: str) -> None:
+        capfd.readouterr()
+        assert main([str(recipe), "--data", str(data), "--run", str(run), *more]) == 2
+        error = capfd.readouterr().err
+        assert part in error
+        assert error.count("\n") == 1
+        assert {file.name: file.read_bytes() for file in run.iterdir()} == kept
+
+    refused("with other data", other)
+    refused("with other start", stripes, "--start", str(run / "best.keras"))
+    recipe.write_text(text.replace("seed = 3", "seed = 4"))
+    refused("a run of another recipe", stripes)
+    (run / "last.weights.h5").unlink()
+    kept.pop("last.weights.h5")
+    refused("a run of another recipe", stripes)
+    recipe.write_text(text)
+    refused("last.weights.h5 is gone", stripes)
+
+
+def test_a_run_whose_checkpoint_or_log_is_damaged_is_not_gone_on_with(
     tmp_path: Path, stripes: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe, run = tmp_path / "tiny.toml", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("epochs = 4", "epochs = 2"))
+    command = [str(recipe), "--data", str(stripes), "--run", str(run)]
+    assert main(command) == 0
+    best, lines, last = (run / "best.keras").read_bytes(), (run / "log.csv").read_text(), (run / "last.weights.h5").read_bytes()
+    (run / "log.csv").write_text("".join(lines.splitlines(keepends=True)[:2]))
+    assert main(command) == 2
+    assert "has 1 epochs, last.weights.h5 has done 2" in capfd.readouterr().err
+    (run / "log.csv").write_text(lines)
+    (run / "last.weights.h5").write_bytes(last[: len(last) // 2])
+    assert main(command) == 2
+    assert "this checkpoint is damaged" in capfd.readouterr().err
+    assert (run / "best.keras").read_bytes() == best
+
+
+def test_a_disk_without_room_for_the_small_files_locks_nothing_out(tmp_path: Path, stripes: Path) -> None:
+    recipe, run = tmp_path / "tiny.toml", tmp_path / "run"
     recipe.write_text(RECIPE.replace("epochs = 4", "epochs = 1"))
-    assert main([str(recipe), "--data", str(stripes), "--run", str(run)]) == 0
-    recipe.write_text(RECIPE.replace("epochs = 4", "epochs = 1").replace("seed = 3", "seed = 4"))
-    assert main([str(recipe), "--data", str(stripes), "--run", str(run)]) == 2
-    assert "a run of another recipe" in capfd.readouterr().err
+    command = [sys.executable, "-m", "converters.cli.train", str(recipe), "--data", str(stripes), "--run", str(run)]
+    full = subprocess.run(
+        command,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (full.returncode, full.stderr.count("\n")) == (2, 1), full.stderr
+    assert "cannot be written" in full.stderr
+    assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        (lambda arrays: arrays.update(train_labels=np.where(arrays["train_labels"] == 1, 0, arrays["train_labels"])), "disgust"),
-        (
-            lambda arrays: arrays.update(public_images=arrays["public_images"][:0], public_labels=arrays["public_labels"][:0]),
-            "0 PublicTest",
-        ),
-    ],
-    ids=["a class that never occurs", "nothing to measure on"],
-)
+def without_disgust(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**arrays, "train_labels": np.where(arrays["train_labels"] == 1, 0, arrays["train_labels"])}
+
+
+def without_public(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: values[:0] if name.startswith("public") else values for name, values in arrays.items()}
+
+
+@pytest.mark.parametrize(("change", "part"), [(without_disgust, "disgust"), (without_public, "0 PublicTest")])
 def test_data_that_cannot_be_learned_from_is_one_line(
-    tmp_path: Path, stripes: Path, change: object, part: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    stripes: Path,
+    change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
+    part: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     recipe, data = tmp_path / "tiny.toml", tmp_path / "data.npz"
     recipe.write_text(RECIPE)
-    arrays = dict(np.load(stripes))
-    assert callable(change)
-    change(arrays)
-    np.savez(data, **arrays)
+    np.savez(data, **change(dict(np.load(stripes))))
     assert main([str(recipe), "--data", str(data), "--run", str(tmp_path / "run")]) == 2
     error = capfd.readouterr().err
     assert part in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -81,6 +82,10 @@ def test_a_run_goes_on_from_a_trained_network_of_its_own_shape_only(
         (RECIPE.replace("epochs = 4", 'epochs = "four"'), "epochs"),
         (RECIPE.replace("label_smoothing", "label_smooting"), "label_smooting"),
         (RECIPE.replace('"micro"', '"macro"'), "macro"),
+        (RECIPE.replace("seed = 3", "seed = -3"), "seed"),
+        (RECIPE.replace("dropout = 0.0", "dropout = 1.5"), "dropout"),
+        (RECIPE.replace("seed = 3", 'seed = 3\nlabels = ["a", "a"]'), "stands twice"),
+        (RECIPE.replace('name = "tiny"', 'name = "../tiny"'), "name"),
         ("[network", "TOML"),
     ],
 )
@@ -128,3 +133,44 @@ def test_pictures_of_any_size_and_colour_and_classes_of_ones_own_are_learned_and
     recipe.write_text(recipe.read_text().replace('"shut"', '"shut", "half"'))
     assert main([str(recipe), "--data", str(tmp_path / "faces"), "--run", str(tmp_path / "other")]) == 2
     assert "no picture of half to train with" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "labels", [("happy", "neutral", "angry", "sad", "fear", "surprise", "disgust"), ("happy", "sad", "angry")]
+)
+def test_labels_in_another_order_or_fewer_stay_with_their_faces(tmp_path: Path, stripes: Path, labels: tuple[str, ...]) -> None:
+    """FER2013's arrays know their own order; the recipe's is what the network, its card and its manifest have."""
+    from converters.cli.train import main
+
+    recipe, run = tmp_path / "own.toml", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("seed = 3", f"seed = 3\nlabels = {json.dumps(labels)}"))
+    assert main([str(recipe), "--data", str(stripes), "--run", str(run)]) == 0
+    card = json.loads((run / "best.card.json").read_text())
+    assert list(card["recall"]) == list(labels)
+    assert card["accuracy"] == pytest.approx(max(float(line["held_out_accuracy"]) for line in log(run)), abs=0.01)
+    assert card["accuracy"] > 0.8
+
+
+def test_training_runs_on_jax_too(tmp_path: Path, stripes: Path) -> None:
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    recipe, run = tmp_path / "tiny.toml", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        command(recipe, stripes, run), env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert "edge-evaluate" in done.stdout
+    assert float(log(run)[-1]["held_out_accuracy"]) > 0.8
+
+
+def test_a_backend_that_is_not_there_is_one_line(tmp_path: Path, stripes: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE)
+    environment = {**os.environ, "KERAS_BACKEND": "abacus"}
+    done = subprocess.run(
+        command(recipe, stripes, tmp_path / "run"), env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "KERAS_BACKEND=abacus" in done.stderr
