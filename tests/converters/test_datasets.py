@@ -87,7 +87,7 @@ def test_folders_are_classes_by_any_usual_name_and_a_fifth_is_held_out(tmp_path:
 
 def test_a_folder_that_is_no_class_is_named(tmp_path: Path):
     _pictures(tmp_path / "smiling", 2)
-    with pytest.raises(DataError, match="folder 'smiling' is not a class of this model"):
+    with pytest.raises(DataError, match="folder 'smiling' is not a class of this network"):
         open_dataset(tmp_path)
 
 
