@@ -18,7 +18,7 @@ from converters.compress.quantize import SAMPLES, Calibration, choose
 from converters.datasets import Dataset, open_dataset, require
 from converters.datasets.align import align
 from converters.datasets.doubts import doubts
-from converters.describe import Description, read_sidecar
+from converters.describe import NOTHING_GIVEN, Description, read_sidecar
 from converters.load import FloatModel, load_model
 from converters.outputs import Outputs, check_outputs, plan, write_all
 from converters.proof.compare import Comparison, compare, latencies, scores_through_edge
@@ -41,8 +41,6 @@ from edge.runtime import open_runtime
 FORMATS: dict[str, Quantization] = {"int8": "int8", "fp16": "float16", "dynamic": "int8-dynamic", "fp32": "float32"}
 
 log = logging.getLogger(__name__)
-
-NOTHING_GIVEN = Description()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,9 @@ class Description(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(other, **mine)
 
 
+NOTHING_GIVEN = Description()
+
+
 def sidecar_path(model: Path) -> Path:
     """model.h5 -> model.toml; a SavedModel folder `saved` -> saved.toml beside it."""
     return model.with_name(model.name + ".toml") if model.is_dir() else model.with_suffix(".toml")

@@ -17,7 +17,7 @@ from calibration.temperature import at_temperature
 from converters.compress.quantize import prepare
 from converters.datasets import Split, open_dataset, require
 from converters.datasets.align import align
-from converters.describe import Description, read_sidecar
+from converters.describe import NOTHING_GIVEN, Description, read_sidecar
 from converters.outputs import check_free, write_all
 from converters.proof.card import Card, Protocol, Training, card, duplicates_of, training_of
 from converters.proof.charts import confusion_chart
@@ -33,8 +33,6 @@ from edge.emotion.preprocess import to_tensor
 from edge.errors import DataError
 
 log = logging.getLogger(__name__)
-
-NOTHING_GIVEN = Description()
 
 
 @dataclass(frozen=True, slots=True)

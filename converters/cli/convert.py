@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from converters.cli.flags import add_model_flags, described, show_progress
+from converters.cli.flags import add_model_flags, described, say_steps, show_progress
 from edge.cli.exits import FAILED_GATE, OK, Parser, exit_status
 from edge.errors import DataError
 
@@ -72,10 +71,7 @@ def _convert(argv: list[str]) -> int:
         custom=arguments.custom,
         command=shlex.join([PROG, *argv]),
     )
-    if sys.stderr.isatty():
-        # Somebody is watching: say what takes so long.
-        logging.basicConfig(format=f"{PROG}: %(message)s")
-        logging.getLogger("converters").setLevel(logging.INFO)
+    say_steps(PROG)
     reports = convert(request, show_progress)
     for warning in dict.fromkeys(warning for report in reports for warning in report.warnings):
         print(f"{PROG}: warning: {warning}", file=sys.stderr)

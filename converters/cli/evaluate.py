@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shlex
 import sys
 from pathlib import Path
 
-from converters.cli.flags import add_model_flags, described, show_progress
+from converters.cli.flags import add_model_flags, described, say_steps, show_progress
 from edge.cli.exits import OK, Parser, exit_status
 
 PROG = "edge-evaluate"
@@ -56,9 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def _evaluate(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     given = described(arguments)
-    if sys.stderr.isatty():
-        logging.basicConfig(format=f"{PROG}: %(message)s")
-        logging.getLogger("converters").setLevel(logging.INFO)
+    say_steps(PROG)
     from converters.evaluate import Request, evaluate_model
     from converters.proof.prose import table
 

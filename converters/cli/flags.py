@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,6 +40,13 @@ def described(arguments: argparse.Namespace) -> Description:
 
     said = {key: value for key in Description.__struct_fields__ if (value := getattr(arguments, key, None)) is not None}
     return make_description(said, "--")
+
+
+def say_steps(prog: str) -> None:
+    """When somebody is watching: say what takes so long."""
+    if sys.stderr.isatty():
+        logging.basicConfig(format=f"{prog}: %(message)s")
+        logging.getLogger("converters").setLevel(logging.INFO)
 
 
 def show_progress(items: Sequence[Any], what: str) -> Iterable[Any]:

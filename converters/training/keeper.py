@@ -18,9 +18,6 @@ from edge.errors import DataError
 Report = Callable[[Epoch, int], None]
 Step = Callable[[int, int], None]
 
-# Running averages start at the first weights, which are noise: with a decay of 0.998 they are rid of them after some
-# thousand steps, so the first epochs of a log look worse than the network is.
-
 
 class Keeper(keras.callbacks.Callback):
     """Watches one `fit` of the whole run.

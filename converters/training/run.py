@@ -66,7 +66,8 @@ class Run:
         mine, copy = Claim(recipe, origins), folder / "recipe.json"
         if copy.exists() and (self.last.exists() or self.history):
             _compare(copy, mine)
-        if self.history and not self.last.exists():
+        # One line without a checkpoint is a run that ended while it wrote its first; more than one has lost it.
+        if len(self.history) > 1 and not self.last.exists():
             raise DataError(
                 f"{folder}: {self.last.name} is gone, so this run cannot go on; give another --run or remove the folder"
             )

@@ -65,10 +65,32 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path, stripes: Pat
     assert lines < 6
 
 
+def test_a_disk_that_fills_at_the_first_checkpoint_locks_nothing_out(tmp_path: Path, stripes: Path) -> None:
+    recipe, whole, run = tmp_path / "tiny.toml", tmp_path / "whole", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("epochs = 4", "epochs = 1"))
+    assert main([str(recipe), "--data", str(stripes), "--run", str(whole)]) == 0
+    # The checkpoint has the optimizer's state too: the network itself still finds room.
+    limit = (whole / "last.weights.h5").stat().st_size - 1
+    assert (whole / "best.keras").stat().st_size < limit
+    command = [sys.executable, "-m", "converters.cli.train", str(recipe), "--data", str(stripes), "--run", str(run)]
+    full = subprocess.run(
+        command,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert full.returncode == 2, full.stderr
+    assert "last.weights.h5: cannot be written" in full.stderr
+    assert subprocess.run(command, capture_output=True, check=False, timeout=300).returncode == 0
+    assert len(log(run)) == 1
+
+
 def test_a_run_folder_of_another_recipe_start_or_data_is_refused_and_left_as_it_is(
     tmp_path: Path, stripes: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    text = RECIPE.replace("epochs = 4", "epochs = 1")
+    text = RECIPE.replace("epochs = 4", "epochs = 2")
     recipe, run, other = tmp_path / "tiny.toml", tmp_path / "run", tmp_path / "other.npz"
     recipe.write_text(text)
     assert main([str(recipe), "--data", str(stripes), "--run", str(run)]) == 0
