@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from edge.emotion.golden import golden_crop
 from edge.emotion.manifest import Manifest, OutputSpec, manifest_path, read_manifest, verify_file
-from edge.emotion.preprocess import to_pixels, to_tensor
+from edge.emotion.preprocess import to_batch, to_pixels, to_tensor
 from edge.errors import ModelError
 from edge.runtime import Runtime, open_runtime
 from edge.types import Crop, Scores
 
 # What runs when no model is named: trained and converted by this project (recipes/micro.toml).
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "micro.int8.tflite"
+
+# What edge runs.
+SUFFIXES = (".tflite", ".onnx")
 
 # INT8 is whole-number arithmetic and was bit-identical on x86-64, cortex-a57, a72 and a76; a probability of an INT8
 # softmax has steps of 1/256, so half a step tells one from the next. Floats may differ by kernel.
@@ -35,8 +38,8 @@ class Classifier:
 
     def scores(self, pixels: NDArray[np.uint8]) -> Scores:
         """uint8 (height, width, channels) -> calibrated probabilities, float32 (classes,)."""
-        tensor = to_tensor(pixels, self.manifest.input)[None]
-        return calibrated(self.runtime.run(tensor)[0][0], self.manifest.output)
+        spec = self.manifest.input
+        return calibrated(self.runtime.run(to_batch(to_tensor(pixels, spec), spec))[0][0], self.manifest.output)
 
     def classify(self, crops: Sequence[Crop]) -> list[Scores]:
         """Native crops -> calibrated probabilities of each."""
@@ -51,9 +54,9 @@ def open_classifier(model: Path, threads: int = 1) -> Classifier:
         RuntimeMissingError: no runtime for this kind of model can be imported.
     """
     if not model.is_file():
-        raise ModelError(f"{model}: no such file; name a .tflite that edge-convert wrote")
-    if model.suffix != ".tflite":
-        raise ModelError(f"{model}: edge runs .tflite files; make one of it with edge-convert --int8 {model.name}")
+        raise ModelError(f"{model}: no such file; name a .tflite or .onnx that edge-convert wrote")
+    if model.suffix not in SUFFIXES:
+        raise ModelError(f"{model}: edge runs .tflite and .onnx files; make one of it with edge-convert --int8 {model.name}")
     manifest = read_manifest(manifest_path(model))
     content = verify_file(manifest, model)
     classifier = Classifier(manifest, open_runtime(content, model.suffix, threads))
@@ -69,9 +72,8 @@ def check(classifier: Classifier, model: Path) -> None:
     """
     manifest, runtime = classifier.manifest, classifier.runtime
     spec = manifest.input
-    expected = (1, spec.height, spec.width, spec.channels)
-    if runtime.input_shape != expected:
-        raise ModelError(f"{model}: takes {runtime.input_shape}, its manifest says {expected}")
+    if runtime.input_shape != spec.shape:
+        raise ModelError(f"{model}: takes {runtime.input_shape}, its manifest says {spec.shape}")
     if runtime.output_shapes[0] != (1, len(manifest.labels)):
         raise ModelError(f"{model}: gives {runtime.output_shapes[0]}, its manifest has {len(manifest.labels)} labels")
     if len(manifest.golden) < 3:

@@ -13,7 +13,9 @@ from edge.errors import ModelError
 FORMAT = 1
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Quantization = Literal["float32", "float16", "int8", "int8-dynamic"]
+# int8 is whole-number arithmetic throughout; -mixed leaves some layers in float, -dynamic keeps only the weights in INT8,
+# -qdq is float ONNX with quantize and dequantize nodes, from which TensorRT makes INT8.
+Quantization = Literal["float32", "float16", "int8", "int8-mixed", "int8-dynamic", "int8-qdq"]
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,7 +27,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         resize: OpenCV's interpolation from the native crop to the tensor's size.
         mean, scale: one number for all channels, or one for each.
         landmarks: the template of a network trained on aligned crops, five (x, y) as fractions of the side; else None.
-        layout: NHWC is the only one.
+        layout: order of the tensor's axes: NHWC as TFLite wants it, NCHW as ONNX and TensorRT do.
     """
 
     height: Positive
@@ -36,7 +38,14 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: tuple[float, ...]
     resize: Literal["area", "linear", "linear_exact", "cubic"] = "area"
     landmarks: tuple[tuple[float, float], ...] | None = None
-    layout: Literal["NHWC"] = "NHWC"
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the tensor of one picture."""
+        if self.layout == "NCHW":
+            return (1, self.channels, self.height, self.width)
+        return (1, self.height, self.width, self.channels)
 
     def __post_init__(self) -> None:
         if (self.color == "gray") != (self.channels == 1):

@@ -43,6 +43,11 @@ def to_tensor(pixels: NDArray[np.uint8] | NDArray[np.float32], spec: InputSpec) 
     return (pixels.astype(np.float32) - mean) * scale
 
 
+def to_batch(tensor: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
+    """One picture (height, width, channels) -> the batch of one that the network takes, float32 of `spec.shape`."""
+    return np.ascontiguousarray(tensor.transpose(2, 0, 1) if spec.layout == "NCHW" else tensor)[None]
+
+
 def _recolor(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     gray = image.ndim == 2
     match spec.color:

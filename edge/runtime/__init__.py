@@ -50,4 +50,8 @@ def open_runtime(content: bytes, suffix: str, threads: int = 1) -> Runtime:
             from edge.runtime.tflite import TfliteRuntime
 
             return TfliteRuntime(content, threads)
-    raise ModelError(f"a {suffix or 'nameless'} model cannot be run here; edge runs .tflite files")
+        case ".onnx":
+            from edge.runtime.onnx import OnnxRuntime
+
+            return OnnxRuntime(content, threads)
+    raise ModelError(f"a {suffix or 'nameless'} model cannot be run here; edge runs .tflite and .onnx files")
