@@ -65,12 +65,32 @@ class ModelSettings(Section, frozen=True):
     Attributes:
         path: a .tflite with its manifest beside it; without it, the model that comes with emotion-edge.
         threads: CPU threads of one inference.
+        delegate: what computes a .tflite: `xnnpack`, `none`, or a library such as libedgetpu.so.1; edge-bench tells the fastest.
         views: inferences of one face in one frame, 1 or 2; the average of two is steadier.
     """
 
     path: str | None = None
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
+    delegate: Annotated[str, Meta(min_length=1)] = "xnnpack"
     views: Annotated[int, Meta(ge=1, le=2)] = 2
+
+
+class TensorRtSettings(Section, frozen=True):
+    """An .onnx model on the GPU of a Jetson.
+
+    Attributes:
+        use: `auto` runs .onnx models on TensorRT wherever it is installed; `off` leaves them on the CPU.
+        precision: `auto` is int8 for a model with Q/DQ nodes, else fp16 where the GPU gains by it.
+        python: the interpreter that can import tensorrt and pycuda; else this one or /usr/bin/python3, whichever can.
+        cache: folder of the engines; without it /var/lib/emotion-edge/engines where that can be written, else the user's cache.
+        timeout: an inference that takes longer is given up and its process replaced, seconds.
+    """
+
+    use: Literal["auto", "off"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    python: str | None = None
+    cache: str | None = None
+    timeout: Seconds = 3.0
 
 
 class TrackSettings(Section, frozen=True):
@@ -172,6 +192,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     camera: CameraSettings = CameraSettings()
     detector: DetectorSettings = DetectorSettings()
     model: ModelSettings = ModelSettings()
+    tensorrt: TensorRtSettings = TensorRtSettings()
     tracks: TrackSettings = TrackSettings()
     emotion: EmotionSettings = EmotionSettings()
     mqtt: MqttSettings = MqttSettings()

@@ -4,6 +4,7 @@
     ├── ConfigError                  settings that cannot be used; carries every problem, not the first
     ├── ModelError                   a model or manifest that does not fit; refused before a frame is read
     ├── RuntimeMissingError          no inference runtime can be imported on this machine
+    ├── EngineError                  a TensorRT engine that cannot be built, loaded or run
     ├── CameraError                  a source that cannot be opened or has stopped giving frames
     ├── DetectorError                face-detector weights that are missing or unreadable
     ├── FetchError                   a download that failed, or whose size or sha256 is wrong
@@ -46,6 +47,10 @@ class ModelError(EmotionEdgeError):
 
 class RuntimeMissingError(EmotionEdgeError):
     """No runtime for this kind of model can be imported."""
+
+
+class EngineError(EmotionEdgeError):
+    """A TensorRT engine that cannot be built, loaded or run here."""
 
 
 class CameraError(EmotionEdgeError):

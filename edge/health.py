@@ -46,6 +46,10 @@ class Systemd:
         """The service is up."""
         self._send(f"READY=1\nSTATUS={status}")
 
+    def starting(self, text: str) -> None:
+        """Still on the way up: another ten seconds, however long the unit's TimeoutStartSec is."""
+        self._send(f"EXTEND_TIMEOUT_USEC=10000000\nSTATUS={text}")
+
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
         self._send(f"STATUS={text}")

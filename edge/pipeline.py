@@ -88,7 +88,7 @@ class Service:
         self._settings, self._state_dir = settings, state_dir
         self._systemd = Systemd()
         model = Path(settings.model.path).expanduser() if settings.model.path else DEFAULT_MODEL
-        self._classifier = open_classifier(model, settings.model.threads)
+        self._classifier = open_classifier(model, settings.model.threads, settings.model.delegate, settings.tensorrt)
         if self._classifier.manifest.input.landmarks is not None:
             raise ModelError(
                 f"{model}: was trained on aligned faces (landmarks in its manifest); edge-run does not align faces yet"

@@ -113,6 +113,8 @@ def manifest_path(model: Path) -> Path:
     A bare `model.onnx` keeps its suffix so that it never claims the name of the model itself.
     """
     stem = model.with_suffix("")
+    if model.suffix == ".onnx" and stem.suffix != ".qdq":
+        return model.with_name(model.name + ".json")
     return stem.with_name(stem.name + ".json") if stem.suffix else model.with_name(model.name + ".json")
 
 

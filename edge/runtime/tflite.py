@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.metadata
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelError, RuntimeMissingError, first_line
+from edge.runtime import NO_DELEGATE, XNNPACK
 
 # The maintained package first: tflite-runtime 2.14 runs INT8 7 to 13 times slower than float on x86. TensorFlow last,
 # and only where it is loaded already or nothing else is: it costs 4 s and 480 MB.
@@ -21,16 +24,22 @@ LADDER = (
 )
 
 
+# The two functions of an external delegate (tensorflow/lite/delegates/external/external_delegate_interface.h).
+DELEGATE_API = ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate")
+
+
 class TfliteRuntime:
     """One TFLite interpreter with one input and any number of outputs."""
 
-    def __init__(self, content: bytes, threads: int = 1) -> None:
-        self.name, interpreter = _import_interpreter()
+    def __init__(self, content: bytes, threads: int = 1, delegate: str = XNNPACK) -> None:
+        self.name, package = _import_package()
+        how = _delegation(package, delegate)
         try:
-            self._interpreter = interpreter(model_content=content, num_threads=threads)
+            self._interpreter = package.Interpreter(model_content=content, num_threads=threads, **how)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"not a TFLite model that {self.name} can run: {first_line(error)}") from None
+            whose = self.name if delegate in (XNNPACK, NO_DELEGATE) else f"{self.name} with the delegate {delegate}"
+            raise ModelError(f"not a TFLite model that {whose} can run: {first_line(error)}") from None
         inputs = self._interpreter.get_input_details()
         if len(inputs) != 1:
             raise ModelError(f"the model has {len(inputs)} inputs; one picture is expected")
@@ -66,12 +75,34 @@ def _dequantize(tensor: NDArray[Any], detail: dict[str, Any]) -> NDArray[np.floa
     return np.asarray((tensor.astype(np.float32) - np.float32(zero)) * np.float32(scale), np.float32)
 
 
-def _import_interpreter() -> tuple[str, Any]:
+def _delegation(package: Any, delegate: str) -> dict[str, Any]:
+    """What the interpreter has to be told so that a delegate takes the graph."""
+    if delegate == XNNPACK:
+        return {}
+    if delegate == NO_DELEGATE:
+        return {"experimental_op_resolver_type": package.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+    # A bare name such as libedgetpu.so.1 is the loader's to find.
+    library = str(Path(delegate).expanduser()) if "/" in delegate else delegate
+    # Asked here first: the package's own loader leaves half-made objects behind when one of these is missing.
+    try:
+        loaded = ctypes.PyDLL(library)
+        missing = [name for name in DELEGATE_API if not hasattr(loaded, name)]
+        if missing:
+            raise ModelError(f"{delegate}: not a TFLite delegate (it has no {missing[0]})")
+        return {"experimental_delegates": [package.load_delegate(library)]}
+    except OSError as error:
+        raise ModelError(f"{delegate}: this delegate cannot be loaded ({first_line(error)})") from None
+    except ValueError as error:
+        # Its first line repeats the path, the second is what the delegate says.
+        raise ModelError(f"{delegate}: this delegate cannot start ({(str(error).splitlines() or ['?'])[-1]})") from None
+
+
+def _import_package() -> tuple[str, Any]:
     reasons = []
     for package, module in LADDER:
         try:
-            interpreter = importlib.import_module(module).Interpreter
-            return f"{package} {_version(package)}", interpreter
+            found = importlib.import_module(module)
+            return f"{package} {_version(package)}", found
         # OSError: a wheel whose libraries want a newer glibc than the board's (ai-edge-litert's tag promises too much).
         except (ImportError, OSError) as error:
             reasons.append(f"{package}: {first_line(error)}")
