@@ -29,10 +29,15 @@ def test_rows_are_distinct_in_range_and_as_many_as_asked(labels: list[int], coun
     assert set(rows.tolist()) <= set(range(len(labels)))
 
 
-def test_without_labels_every_kind_of_light_is_chosen():
+def test_without_labels_every_kind_of_light_and_sharpness_is_chosen():
     rng = np.random.default_rng(0)
-    level, spread = rng.uniform(40, 200, 400), rng.uniform(2, 60, 400)
-    images = np.clip(rng.normal(level[:, None], spread[:, None], (400, 64)), 0, 255).astype(np.uint8)
+    level, spread = rng.uniform(60, 190, 800), rng.uniform(5, 40, 800)
+    sharp = rng.normal(0, 1, (800, 12, 12))
+    blurred = (sharp + np.roll(sharp, 1, 1) + np.roll(sharp, 1, 2) + np.roll(sharp, (1, 1), (1, 2))) / 2
+    texture = np.where((np.arange(800) % 2 == 0)[:, None, None], sharp, blurred)
+    images = np.clip(level[:, None, None] + spread[:, None, None] * texture, 0, 255).astype(np.uint8)[..., None]
     kinds = appearance_strata(images)
-    assert len(set(kinds.tolist())) == 16
-    assert set(kinds[stratified(kinds, 16, seed=0)].tolist()) == set(range(16))
+    assert set(kinds.tolist()) == set(range(32))
+    assert set(kinds[stratified(kinds, 32, seed=0)].tolist()) == set(range(32))
+    # The last digit says which half: nearly all of the blurred ones lie in the first.
+    assert (kinds[1::2] % 2 == 0).mean() > 0.95
