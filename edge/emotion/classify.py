@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge.config import TensorRtSettings
 from edge.emotion.golden import golden_crop
 from edge.emotion.manifest import Manifest, OutputSpec, manifest_path, read_manifest, verify_file
-from edge.emotion.preprocess import to_batch, to_pixels, to_tensor
+from edge.emotion.preprocess import look_up, pixel_table, to_batch, to_pixels
 from edge.errors import ModelError
 from edge.runtime import XNNPACK, Runtime, open_runtime
 from edge.types import Crop, Scores
@@ -36,6 +36,7 @@ class Classifier:
 
     def __init__(self, manifest: Manifest, runtime: Runtime) -> None:
         self.manifest, self.runtime = manifest, runtime
+        self._table = runtime.encode(pixel_table(manifest.input))
 
     def pixels(self, crop: Crop) -> NDArray[np.uint8]:
         """Native crop -> uint8 (height, width, channels) as the network will see it."""
@@ -43,8 +44,8 @@ class Classifier:
 
     def scores(self, pixels: NDArray[np.uint8]) -> Scores:
         """uint8 (height, width, channels) -> calibrated probabilities, float32 (classes,)."""
-        spec = self.manifest.input
-        return calibrated(self.runtime.run(to_batch(to_tensor(pixels, spec), spec))[0][0], self.manifest.output)
+        tensor = to_batch(look_up(pixels, self._table), self.manifest.input)
+        return calibrated(self.runtime.run(tensor)[0][0], self.manifest.output)
 
     def classify(self, crops: Sequence[Crop]) -> list[Scores]:
         """Native crops -> calibrated probabilities of each."""

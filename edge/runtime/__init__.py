@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,14 @@ class Runtime(Protocol):
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the outputs."""
 
-    def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Real-valued input -> real-valued outputs; the runtime quantizes by the tensors' own scales.
+    def encode(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """Real values, of any shape, as the input tensor holds them: by its scale where it holds whole numbers."""
+
+    def run(self, tensor: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Input -> real-valued outputs.
 
         Args:
-            tensor: float32 of `input_shape`.
+            tensor: of `input_shape`; float32, or encoded already.
         """
 
 

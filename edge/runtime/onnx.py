@@ -37,6 +37,9 @@ class OnnxRuntime:
             raise ModelError(f"the model leaves a dimension of {shapes} open; export it with a fixed shape")
         self._input, self.input_shape, self.output_shapes = inputs[0].name, shapes[0], tuple(shapes[1:])
 
+    def encode(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values
+
     def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         return [np.asarray(output, np.float32) for output in self._session.run(None, {self._input: tensor})]
 

@@ -71,6 +71,9 @@ class TensorRtRuntime:
         """Of the worker process; None once the CPU has taken over."""
         return self._worker.pid
 
+    def encode(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values
+
     def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         if self._cpu is None:
             try:

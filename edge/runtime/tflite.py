@@ -53,8 +53,12 @@ class TfliteRuntime:
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(int(n) for n in output["shape"]) for output in self._outputs)
 
-    def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        self._interpreter.set_tensor(self._input["index"], _quantize(tensor, self._input))
+    def encode(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        return _quantize(values, self._input)
+
+    def run(self, tensor: NDArray[Any]) -> list[NDArray[np.float32]]:
+        whole = tensor if tensor.dtype == self._input["dtype"] else self.encode(tensor)
+        self._interpreter.set_tensor(self._input["index"], whole)
         self._interpreter.invoke()
         return [_dequantize(self._interpreter.get_tensor(output["index"]), output) for output in self._outputs]
 
