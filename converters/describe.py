@@ -21,7 +21,8 @@ class Description(msgspec.Struct, frozen=True):
         color: what the channels are.
         mean, scale: x = (pixel - mean) * scale; given together.
         resize: OpenCV's interpolation from a crop to the input.
-        size: height and width, for a network that takes any.
+        shape: height and width, and channels where that is not certain either, for a network that takes any.
+        output: name or number (from 0) of the output with the scores, for a network with several.
         output_kind: whether the last tensor holds logits or probabilities.
         temperature: see `edge.emotion.manifest.OutputSpec`.
         landmarks: see `edge.emotion.manifest.InputSpec`.
@@ -33,7 +34,8 @@ class Description(msgspec.Struct, frozen=True):
     mean: Numbers | None = None
     scale: Numbers | None = None
     resize: Literal["area", "linear", "linear_exact", "cubic"] | None = None
-    size: tuple[Annotated[int, msgspec.Meta(ge=8, le=1024)], Annotated[int, msgspec.Meta(ge=8, le=1024)]] | None = None
+    shape: Annotated[tuple[int, ...], msgspec.Meta(min_length=2, max_length=3)] | None = None
+    output: Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(min_length=1)] | None = None
     output_kind: Literal["logits", "probabilities"] | None = None
     temperature: Annotated[float, msgspec.Meta(gt=0)] | None = None
     landmarks: tuple[tuple[float, float], ...] | None = None
@@ -103,6 +105,15 @@ def make_description(values: dict[str, object], where: str = "") -> Description:
         raise DataError(f"{where}{place}: {problem[0].lower()}{problem[1:]}") from None
     if (description.mean is None) != (description.scale is None):
         raise DataError(f"{where}mean and scale go together: x = (pixel - mean) * scale; one of them is missing")
+    if description.shape is not None and not _is_shape(description.shape):
+        given = "x".join(map(str, description.shape))
+        raise DataError(
+            f"{where}shape: {given} is no picture; give height and width from 8 to 1024, and 1 or 3 channels: 48x48x1"
+        )
     if description.labels is not None and len(set(description.labels)) != len(description.labels):
         raise DataError(f"{where}a label stands twice in {', '.join(description.labels)}")
     return description
+
+
+def _is_shape(shape: tuple[int, ...]) -> bool:
+    return all(8 <= side <= 1024 for side in shape[:2]) and all(channels in (1, 3) for channels in shape[2:])

@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.temperature import at_temperature
-from converters.compress.quantize import prepare
+from converters.compress.samples import prepare
 from converters.datasets import Split, open_dataset, require
 from converters.datasets.align import align
 from converters.describe import NOTHING_GIVEN, Description, read_sidecar
+from converters.load import NO_HELP, Loading
 from converters.outputs import check_free, write_all
+from converters.progress import Progress
 from converters.proof.card import Card, Protocol, Training, card, duplicates_of, training_of
 from converters.proof.charts import confusion_chart
 from converters.proof.evaluate import Confidence, confidence
 from converters.proof.explain import GradCam, explain
-from converters.proof.measure import Progress
 from converters.proof.prose import markdown
 from converters.proof.provenance import digest, versions
 from converters.proof.report import confidence_notes
@@ -51,7 +52,7 @@ class Request:
         given: what flags say about a Keras file.
         seed: of the choice of samples, and of rows to try a preprocessing with.
         force: replace files that are there.
-        allow_lambda, custom: see `converters.load.load_model`.
+        loading: see `converters.load.load_model`.
         command: for the card.
     """
 
@@ -66,8 +67,7 @@ class Request:
     given: Description = NOTHING_GIVEN
     seed: int = 0
     force: bool = False
-    allow_lambda: bool = False
-    custom: Path | None = None
+    loading: Loading = NO_HELP
     command: str = ""
 
 
@@ -140,7 +140,7 @@ def evaluate_model(request: Request, progress: Progress) -> Evaluation:
 
 def _original(request: Request) -> Original:
     given = request.given.over(read_sidecar(request.model)) if request.model.exists() else request.given
-    return open_original(request.model, given, request.allow_lambda, request.custom)
+    return open_original(request.model, given, request.loading)
 
 
 def _truth(request: Request, split: Split, name: str, labels: Sequence[str]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.compress.quantize import prepare
+from converters.compress.samples import prepare
 from converters.datasets import FER2013_LABELS, Split
 from converters.describe import Description
 from converters.loading.model import FloatModel
@@ -113,9 +113,9 @@ def _specs(model: FloatModel, given: Description) -> dict[str, InputSpec]:
 
 
 def _size(model: FloatModel, given: Description) -> tuple[int, int]:
-    height, width = given.size or (model.height, model.width)
+    height, width = given.shape[:2] if given.shape else (model.height, model.width)
     if height is None or width is None:
-        raise DataError(f"{model.path}: takes pictures of any size; say which it was trained with: --size 48x48")
+        raise DataError(f"{model.path}: takes pictures of any size; say which it was trained with: --shape 48x48")
     if model.height not in (None, height) or model.width not in (None, width):
         raise DataError(f"{model.path}: takes {model.height}x{model.width} pictures, not {height}x{width}")
     return height, width

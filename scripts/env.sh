@@ -31,7 +31,7 @@ find_python() { # the first Python that is new enough and works (pyenv's shims e
 }
 
 need_venv() { # need_venv EXTRA
-  local python place stamp
+  local python place stamp minor
   python=$(find_python)
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then need_packages no-such-program:python3-venv; fi
   # Programs in it name the folder and the Python that they were installed with.
@@ -45,6 +45,10 @@ need_venv() { # need_venv EXTRA
   if [ ! -e ".venv/$1-$stamp" ] && [ ! -e ".venv/dev-$stamp" ]; then
     say "making .venv with emotion-edge[$1] (about 2 minutes, once) ..."
     .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".[$1]"
+    # The tests' files of Keras 2. Alone, because it requires `tensorflow`, which would be installed over tensorflow-cpu.
+    minor=$(.venv/bin/python -m pip freeze | sed -nE 's/^tensorflow(-cpu|_cpu)?==([0-9]+\.[0-9]+).*/\2/p')
+    [ "$1" != dev ] || .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps "tf-keras==$minor.*" ||
+      say "no tf-keras for TensorFlow $minor: tests with files of Keras 2 are skipped"
     touch ".venv/$1-$stamp"
   fi
   export PATH="$PWD/.venv/bin:/usr/sbin:$PATH"

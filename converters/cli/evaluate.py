@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from converters.cli.flags import add_model_flags, described, say_steps, show_progress
+from converters.cli.flags import add_model_flags, described, loading, say_steps, show_progress
 from edge.cli.exits import OK, Parser, exit_status
 
 PROG = "edge-evaluate"
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--seed", type=int, default=0, help="of the samples to explain (default 0)")
     add_model_flags(parser)
     output = parser.add_argument_group("output")
-    output.add_argument("--output", type=Path, metavar="DIR", help="folder for the files (default: beside the model)")
+    output.add_argument("-o", "--output-dir", type=Path, metavar="DIR", help="folder for the files (default: beside the model)")
     output.add_argument("--force", action="store_true", help="replace files that are there")
     output.add_argument("--json", action="store_true", help="print the card as JSON")
     return parser
@@ -62,7 +62,7 @@ def _evaluate(argv: list[str]) -> int:
     request = Request(
         model=arguments.model,
         data=arguments.data,
-        folder=arguments.output or arguments.model.parent,
+        folder=arguments.output_dir or arguments.model.parent,
         split=arguments.split,
         flip=arguments.tta,
         explain=arguments.explain,
@@ -71,8 +71,7 @@ def _evaluate(argv: list[str]) -> int:
         given=given,
         seed=arguments.seed,
         force=arguments.force,
-        allow_lambda=arguments.allow_lambda,
-        custom=arguments.custom,
+        loading=loading(arguments),
         command=shlex.join([PROG, *argv]),
     )
     evaluation = evaluate_model(request, show_progress)

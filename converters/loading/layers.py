@@ -98,9 +98,11 @@ def refuse_unknown(path: Path, config: Any, keras: Any, custom: Collection[str])
         if short in custom or operation or (short in known and not foreign):
             continue
         layer = inner.get("name", short) if isinstance(inner, dict) else short
+        # Keras 3 writes keras.ops.transpose(x) into an .h5 without saying that it is one, and cannot read it again.
+        hint = "; a function of keras.ops is lost in an .h5: save the model as .keras" if path.suffix == ".h5" else ""
         raise DataError(
             f"{path}: layer {layer!r} is a {short}, which Keras does not know; "
-            "give the Python file that defines it: --custom layers.py"
+            f"give the Python file that defines it: --custom-objects layers.py{hint}"
         )
 
 

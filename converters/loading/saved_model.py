@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from converters.loading.model import FloatModel, check_shapes
+from converters.loading.model import FloatModel, check_output, choose_output, settle_input
 from converters.quiet import import_tensorflow, quiet
 from edge.errors import DataError, first_line
 
@@ -17,12 +17,20 @@ REACHING = frozenset({"EagerPyFunc", "MatchingFiles", "PyFunc", "PyFuncStateless
 SAVING = frozenset({"MergeV2Checkpoints", "Restore", "RestoreV2", "Save", "SaveSlices", "SaveV2"})
 
 
-def load_saved_model(path: Path, loader: str = "") -> FloatModel:
+def load_saved_model(
+    path: Path,
+    shape: Sequence[int] | None = None,
+    output: str | int | None = None,
+    loader: str = "",
+    names: Sequence[str] = (),
+) -> FloatModel:
     """Load a SavedModel by its `serving_default` signature.
 
     Args:
         path: the folder.
+        shape, output: what a person says about it; see `converters.describe.Description`.
         loader: what the report says; by default TensorFlow's version.
+        names: what the outputs `output_0`, `output_1`... of the signature are called; else they have the signature's names.
 
     Raises:
         DataError: not a SavedModel, damaged, without a signature, or with ops that reach out of the graph.
@@ -43,22 +51,17 @@ def load_saved_model(path: Path, loader: str = "") -> FloatModel:
     _refuse(path, _ops([function.graph.as_graph_def()]), REACHING | SAVING)
     inputs = function.structured_input_signature[1]
     outputs = function.structured_outputs
-    shapes = [_shape(spec) for spec in inputs.values()], [_shape(tensor) for tensor in outputs.values()]
-    check_shapes(path, *shapes)
-    (name, spec), output = next(iter(inputs.items())), next(iter(outputs))
-    batch, height, width, channels = shapes[0][0]
-    count = shapes[1][0][1]
-    assert channels is not None
-    assert count is not None
+    found = settle_input(path, [_shape(spec) for spec in inputs.values()], shape)
+    keys = [f"output_{number}" for number in range(len(names))] or list(outputs)
+    called = list(names) or keys
+    chosen = choose_output(path, [(name, _shape(outputs[key])) for name, key in zip(called, keys, strict=True)], output)
+    key, (name, spec) = keys[chosen], next(iter(inputs.items()))
     return FloatModel(
         path,
         loader or f"TensorFlow {tf.__version__} SavedModel",
-        batch,
-        height,
-        width,
-        channels,
-        count,
-        lambda tensor: function(**{name: tf.cast(tensor, spec.dtype)})[output],
+        *found,
+        check_output(path, _shape(outputs[key])),
+        lambda tensor: function(**{name: tf.cast(tensor, spec.dtype)})[key],
         loaded,
     )
 

@@ -1,4 +1,4 @@
-"""What is measured: a .tflite through edge, as the device runs it, or a Keras file, as edge-convert measures its original."""
+"""What is measured: an artifact through edge, as the device runs it, or a Keras file, as edge-convert measures its original."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from calibration.temperature import FLOOR
 from converters.datasets import Dataset
 from converters.describe import Description
-from converters.load import FloatModel, load_model
+from converters.load import NO_HELP, FloatModel, Loading, load_model
+from converters.loading.model import keras_of
+from converters.progress import Progress
 from converters.proof.card import Network
 from converters.proof.compare import latencies, scores_through_edge
-from converters.proof.cost import macs, parameters, tflite_cost
-from converters.proof.measure import CHUNK, Progress, resolution, tempered
+from converters.proof.cost import macs, onnx_cost, parameters, tflite_cost
+from converters.proof.measure import CHUNK, resolution, tempered
 from converters.proof.provenance import file_facts
-from converters.quiet import import_tensorflow, quiet
+from converters.quiet import quiet
 from converters.resolve import Predict, Resolved, resolve, resolve_labels
 from edge.emotion.classify import Classifier, calibrated, open_classifier
 from edge.emotion.manifest import FORMAT, InputSpec, Manifest, OutputSpec
@@ -63,11 +65,11 @@ class Subject:
 
     def latency(self, pixels: NDArray[np.uint8]) -> float | None:
         """Median milliseconds of single calls on one thread, pixels to scores."""
-        return None if self.artifact is None else latencies([self.artifact], pixels)[0]
+        return None if self.artifact is None else latencies([(self.artifact, pixels)])[0]
 
 
 def open_artifact(path: Path) -> Subject:
-    """Open a .tflite with its manifest.
+    """Open a .tflite or .onnx with its manifest.
 
     Raises:
         ModelError: see `edge.emotion.classify.open_classifier`.
@@ -75,7 +77,7 @@ def open_artifact(path: Path) -> Subject:
     with quiet():
         classifier = open_classifier(path)
     manifest = classifier.manifest
-    cost = tflite_cost(path.read_bytes())
+    cost = (onnx_cost if path.suffix == ".onnx" else tflite_cost)(path.read_bytes())
     network = Network(
         name=manifest.name,
         version=manifest.version,
@@ -110,18 +112,18 @@ class Original:
     given: Description
 
 
-def open_original(path: Path, given: Description, allow_lambda: bool = False, custom: Path | None = None) -> Original:
+def open_original(path: Path, given: Description, loading: Loading = NO_HELP) -> Original:
     """Load a Keras file.
 
     Args:
         path: the file, or a SavedModel folder.
         given: what flags and sidecar say.
-        allow_lambda, custom: see `converters.load.load_model`.
+        loading: see `converters.load.load_model`.
 
     Raises:
         DataError: it cannot be loaded, or its outputs have no names.
     """
-    model = load_model(path, allow_lambda, custom)
+    model = load_model(path, given, loading)
     return Original(model, model.predictor(), resolve_labels(model, given.labels), given)
 
 
@@ -134,7 +136,7 @@ def settle(original: Original, data: Dataset, seed: int) -> Subject:
     model, given = original.model, original.given
     found = resolve(model, original.predict, given, data.train if len(data.train) else None, seed)
     content, problem = _as_tflite(model, found.input)
-    owner = _keras_of(model)
+    owner = keras_of(model)
     spec = found.input
     network = Network(
         name=given.name or model.path.stem,
@@ -168,12 +170,12 @@ def _plain(found: Resolved, predict: Predict, chunks: Iterable[NDArray[np.uint8]
 
 
 def _as_tflite(model: FloatModel, spec: InputSpec) -> tuple[bytes | None, str]:
-    from converters.export.tflite import save_fixed, to_tflite
+    from converters.export.tflite import save_fixed, to_tflite, without_names
 
     with tempfile.TemporaryDirectory(prefix="edge-evaluate-") as folder:
         try:
             save_fixed(model, spec.height, spec.width, Path(folder))
-            return to_tflite(Path(folder), "float32", np.empty(0, np.float32)), ""
+            return without_names(to_tflite(Path(folder), "float32")), ""
         except DataError as error:
             return None, f"size and latency are unknown: {error}"
 
@@ -195,12 +197,6 @@ def _timed(content: bytes, found: Resolved, labels: tuple[str, ...]) -> Classifi
     )
     with quiet():
         return Classifier(manifest, open_runtime(content, ".tflite"))
-
-
-def _keras_of(model: FloatModel) -> Any:
-    _, keras = import_tensorflow()
-    owner = model.keep[0] if isinstance(model.keep, tuple) else model.keep
-    return owner if isinstance(owner, keras.Model) else None
 
 
 def _macs(owner: Any, content: bytes | None, spec: InputSpec) -> int | None:

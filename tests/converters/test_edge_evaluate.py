@@ -48,7 +48,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_shipped_model_has_the_figures_of_its_manifest(testdata: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     data = testdata / "data" / "fer2013-train-public.npz"
-    argv = [DEFAULT_MODEL, "--data", data, "--tta", "--card", "--output", tmp_path, "--recipe", ROOT / "recipes" / "micro.toml"]
+    argv = [DEFAULT_MODEL, "--data", data, "--tta", "--card", "-o", tmp_path, "--recipe", ROOT / "recipes" / "micro.toml"]
     status, out, err = _run(capfd, *argv, "--json")
     assert status == 0
     stem = DEFAULT_MODEL.stem
@@ -82,7 +82,7 @@ def test_a_keras_file_has_the_figures_that_edge_convert_gives_it(
 ):
     out_folder = tmp_path / "converted"
     gate = ["--max-drop", "100", "--min-agreement", "0"]
-    convert([str(word) for word in ["--fp32", model, "--data", pictures, "--output", out_folder, *gate]])
+    convert([str(word) for word in ["--fp32", model, "--data", pictures, "-o", out_folder, *gate]])
     report = json.loads((out_folder / "model.fp32.report.json").read_text())
     status, out, _ = _run(capfd, model, "--data", pictures, "--json")
     assert status == 0
@@ -184,7 +184,7 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., 
         (lambda model, data, folder: [model, "--data", data, "--explain", "0"], "'0' is not a number of samples"),
         (lambda model, data, folder: [DEFAULT_MODEL, "--data", data, "--explain", "2"], "a .tflite gives no gradients"),
         (lambda model, data, folder: [DEFAULT_MODEL, "--data", data, "--mean", "0", "--scale", "1"], "its manifest says how"),
-        (lambda model, data, folder: [model, "--data", data, "--card", "--output", "/proc"], "/proc: cannot be written"),
+        (lambda model, data, folder: [model, "--data", data, "--card", "-o", "/proc"], "/proc: cannot be written"),
         (lambda model, data, folder: [model, "--data", data, "--recipe", data], "cannot be read"),
         (
             lambda model, data, folder: [model, "--data", _folder(folder / "a", "happy")],
@@ -207,7 +207,7 @@ def test_bad_input_is_one_plain_line_and_leaves_nothing(
 
 def test_without_layers_nothing_is_explained(kept: Path, pictures: Path, tmp_path: Path, refused: Callable[..., str]):
     assert "came without layers to take gradients of; give the .keras" in refused(
-        kept / "saved", "--data", pictures, "--explain", "1", "--output", tmp_path
+        kept / "saved", "--data", pictures, "--explain", "1", "-o", tmp_path
     )
 
 

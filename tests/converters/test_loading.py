@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
-from converters.load import load_model
+from converters.load import Loading, load_model
+from converters.loading.files import read_config
 from converters.loading.layers import refuse_lambda
-from converters.loading.model import check_shapes
+from converters.loading.mend import mended
+from converters.loading.model import check_output, choose_output, settle_input
 from converters.quiet import import_tensorflow, quiet
 from edge.errors import DataError
 
@@ -114,7 +115,7 @@ def test_a_lambda_is_refused_wherever_it_hides_and_its_code_never_runs(lambda_fi
 
 
 def test_a_lambda_runs_when_the_user_allows_it(lambda_files: Path):
-    assert load_model(lambda_files / "nested.keras", allow_lambda=True).outputs == 7
+    assert load_model(lambda_files / "nested.keras", loading=Loading(allow_lambda=True)).outputs == 7
     assert (lambda_files / "ran").exists()
     (lambda_files / "ran").unlink()
 
@@ -147,9 +148,9 @@ def test_an_unknown_layer_is_named_and_the_users_own_file_helps(tmp_path: Path, 
         [keras.Input((8, 8, 1)), space["Twice"](name="doubler"), keras.layers.Flatten(), keras.layers.Dense(7)]
     )
     path = _save(model, tmp_path / f"model{suffix}")
-    with pytest.raises(DataError, match=r"layer 'doubler' is a Twice, which Keras does not know.*--custom layers\.py"):
+    with pytest.raises(DataError, match=r"layer 'doubler' is a Twice, which Keras does not know.*--custom-objects layers\.py"):
         load_model(path)
-    loaded = load_model(path, custom=tmp_path / "layers.py")
+    loaded = load_model(path, loading=Loading(custom_objects=tmp_path / "layers.py"))
     pictures = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32)
     np.testing.assert_allclose(loaded.predictor()(pictures), np.asarray(model(pictures)), atol=1e-5)
 
@@ -157,7 +158,7 @@ def test_an_unknown_layer_is_named_and_the_users_own_file_helps(tmp_path: Path, 
 def test_a_custom_file_that_fails_says_so(kept: Path, tmp_path: Path):
     (tmp_path / "layers.py").write_text("import nothing_of_this_name\n")
     with pytest.raises(DataError, match=r"layers\.py: cannot be run \(ModuleNotFoundError"):
-        load_model(kept / "model.keras", custom=tmp_path / "layers.py")
+        load_model(kept / "model.keras", loading=Loading(custom_objects=tmp_path / "layers.py"))
 
 
 @pytest.mark.parametrize(("kind", "op"), [("file", "ReadFile"), ("python", "EagerPyFunc"), ("save", "SaveV2")])
@@ -180,55 +181,53 @@ def test_a_saved_model_that_reaches_out_is_refused(tmp_path: Path, kind: str, op
         load_model(tmp_path / "saved")
 
 
-def test_what_keras_3_cannot_build_goes_to_tf_keras_or_says_how_to_get_it(kept: Path, tmp_path: Path, network: Any):
-    # Keras 2 wrote `groups` into depthwise layers; Keras 3 does not take it.
-    path = Path(shutil.copy(kept / "model.h5", tmp_path / "old.h5"))
-    with h5py.File(path, "r+") as file:
-        file.attrs["model_config"] = _as_keras2(json.loads(file.attrs["model_config"]))
-    if importlib.util.find_spec("tf_keras") is None:
-        with pytest.raises(DataError, match=r"layer 'depthwise_conv2d.*pip install --no-deps tf-keras"):
-            load_model(path)
-        return
-    model = load_model(path)
-    assert model.loader.startswith("tf-keras")
-    pictures = np.random.default_rng(0).uniform(-1, 1, (5, 24, 24, 1)).astype(np.float32)
-    with quiet():
-        expected = network.predict(pictures, verbose=0)
-    np.testing.assert_allclose(model.predictor()(pictures), expected, atol=1e-5)
+@pytest.mark.parametrize(
+    ("inputs", "shape", "sentence"),
+    [
+        ([(None, 1, 48, 48)], None, "channels-first, rebuild it channels-last"),
+        ([(None, 48, 48, 4)], None, "save a network of gray or colour pictures"),
+        ([(None, 48, 48, 1), (None, 2)], None, "has 2 inputs; .* save a model of that input alone"),
+        ([(None, 2304)], None, "pictures .* put a Reshape in front"),
+        ([(8, 48, 48, 1)], None, "8 pictures at a time; save it with a free batch size"),
+        ([(None, None, None, None)], (48, 48), "how many channels .*--shape 48x48x1"),
+        ([(None, 48, None, 1)], (64, 64), r"takes pictures of 48x\?x1, not 64x64; leave --shape out"),
+    ],
+)
+def test_a_network_of_another_input_is_refused(inputs: Any, shape: Any, sentence: str):
+    with pytest.raises(DataError, match=sentence):
+        settle_input(Path("m.keras"), inputs, shape)
 
 
-def _as_keras2(config: dict[str, Any]) -> str:
-    layers = [layer["config"] | {"kind": layer["class_name"]} for layer in config["config"]["layers"]]
-    found = []
-    for before, layer in zip([None, *layers], layers, strict=False):
-        kind = layer.pop("kind")
-        entry = {
-            key: value
-            for key, value in layer.items()
-            if not isinstance(value, dict) and key not in {"quantization_config", "optional"}
-        }
-        if kind == "InputLayer":
-            entry["batch_input_shape"] = entry.pop("batch_shape")
-            entry.pop("ragged", None)
-        if kind == "DepthwiseConv2D":
-            entry["groups"] = 1
-        inbound = [[[before["name"], 0, 0, {}]]] if before else []
-        found.append({"class_name": kind, "name": entry["name"], "config": entry, "inbound_nodes": inbound})
-    ends = {"input_layers": [[layers[0]["name"], 0, 0]], "output_layers": [[layers[-1]["name"], 0, 0]]}
-    return json.dumps({"class_name": "Functional", "config": {"name": "old", "layers": found, **ends}})
+def test_a_given_shape_fills_what_the_network_leaves_open():
+    assert settle_input(Path("m.keras"), [(None, None, None, 3)], (48, 64)) == (None, 48, 64, 3)
+    assert settle_input(Path("m.keras"), [(None, None, None, None)], (48, 64, 1)) == (None, 48, 64, 1)
+    assert settle_input(Path("m.keras"), [(1, 48, 48, 1)], None) == (1, 48, 48, 1)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "outputs", "sentence"),
-    [
-        ([(None, 1, 48, 48)], [(None, 7)], "channels-first"),
-        ([(None, 48, 48, 1), (None, 2)], [(None, 7)], "2 inputs and 1 outputs"),
-        ([(None, 2304)], [(None, 7)], "pictures"),
-        ([(8, 48, 48, 1)], [(8, 7)], "8 pictures at a time"),
-        ([(None, 48, 48, 1)], [(None, 3, 3, 7)], "one score for each"),
-        ([(None, 48, 48, 1)], [(None, 1)], "two or more classes"),
-    ],
+    ("shape", "sentence"),
+    [((None, 3, 3, 7), "?x3x3x7; one score for each"), ((None, 1), "?x1; one score for each of two or more")],
 )
-def test_a_network_of_another_shape_is_refused(inputs: Any, outputs: Any, sentence: str):
-    with pytest.raises(DataError, match=sentence):
-        check_shapes(Path("m.keras"), inputs, outputs)
+def test_what_is_no_vector_of_scores_is_refused(shape: Any, sentence: str):
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        check_output(Path("m.keras"), shape)
+
+
+def test_an_output_is_chosen_by_name_before_number():
+    outputs = [("1", (None, 2)), ("0", (None, 7))]
+    assert choose_output(Path("m.keras"), outputs, "0") == 1
+    assert choose_output(Path("m.keras"), [("a", (None, 2)), ("b", (None, 7))], 1) == 1
+    assert choose_output(Path("m.keras"), outputs[:1], None) == 0
+
+
+@pytest.mark.parametrize(("key", "value"), [("dilation_rate", [1, 1]), ("groups", 2), ("time_major", True)])
+def test_only_settings_that_change_nothing_are_left_out(key: str, value: Any):
+    layer = {"class_name": "LSTM" if key == "time_major" else "Conv2DTranspose", "config": {"name": "it", key: value}}
+    config = {"class_name": "Sequential", "keras_version": "2.15.0", "config": {"name": "net", "layers": [layer]}}
+    assert mended(config)["config"]["layers"][0]["config"][key] == value
+
+
+def test_a_config_of_keras_3_stays_as_it_is(kept: Path):
+    config = read_config(kept / "model.keras")
+    assert config is not None
+    assert mended(config) is config

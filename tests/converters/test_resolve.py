@@ -100,8 +100,8 @@ def test_weights_that_are_not_numbers_are_refused():
     [
         ({}, Description(color="rgb"), "takes pictures of 1 channel"),
         ({"channels": 3}, Description(color="gray"), "takes pictures of 3 channel"),
-        ({"size": None}, Description(), "takes pictures of any size.*--size 48x48"),
-        ({}, Description(size=(48, 48)), "takes 16x16 pictures, not 48x48"),
+        ({"size": None}, Description(), "takes pictures of any size.*--shape 48x48"),
+        ({}, Description(shape=(48, 48)), "takes 16x16 pictures, not 48x48"),
         ({}, Description(mean=(1.0, 2.0, 3.0), scale=(1.0,)), "mean has 3 numbers, expected 1"),
         ({}, Description(landmarks=((0.5, 0.5),)), "landmarks has 1 points, expected 5"),
     ],
@@ -112,7 +112,7 @@ def test_what_does_not_fit_the_network_is_refused(network: dict[str, Any], given
 
 
 def test_any_size_takes_the_given_one():
-    found = resolve(*_network(size=None), Description(size=(24, 32)), None, 0).input
+    found = resolve(*_network(size=None), Description(shape=(24, 32)), None, 0).input
     assert (found.height, found.width) == (24, 32)
 
 
