@@ -2,7 +2,7 @@
 
     python benchmarks/models.py runs/teacher/best.keras edge/models/mobilenet.int8.tflite --data fer2013.csv
 
-A Keras file is timed as the float32 .tflite that is made of it, a .tflite as it is; both by the device's own classifier,
+A Keras file is timed as the float32 .tflite that is made of it, an artifact as it is; both by the device's own classifier,
 pixels to scores, on one thread. The networks take turns call by call, so that whatever else the machine does meets
 them alike; figures are medians of 200 calls.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.compress.quantize import prepare
+from converters.compress.samples import prepare
 from converters.datasets import open_dataset
 from converters.describe import read_sidecar
 from converters.proof.compare import latencies
 from converters.proof.subject import Subject, open_artifact, open_original, settle
+from edge.emotion.classify import SUFFIXES
 
 
 def main() -> None:
@@ -29,19 +30,15 @@ def main() -> None:
     data = open_dataset(arguments.data)
 
     def subject(path: Path) -> Subject:
-        if path.suffix == ".tflite":
+        if path.suffix in SUFFIXES:
             return open_artifact(path)
         return settle(open_original(path, read_sidecar(path)), data, seed=0)
 
     subjects = [subject(path) for path in arguments.models]
-    inputs = {one.input for one in subjects}
-    if len(inputs) != 1:
-        raise SystemExit("these networks do not take the same input; time them one by one with edge-evaluate")
-    pixels = prepare(data.held_out, np.arange(32), subjects[0].input)
-    classifiers = [one.artifact for one in subjects if one.artifact is not None]
-    if len(classifiers) != len(subjects):
+    timed = [(one.artifact, prepare(data.held_out, np.arange(32), one.input)) for one in subjects if one.artifact is not None]
+    if len(timed) != len(subjects):
         raise SystemExit("TFLite cannot take one of these networks, so there is nothing to time")
-    times = latencies(classifiers, pixels)
+    times = latencies(timed)
     print(f"{'':40}{'kB':>10}{'MMACs':>8}{'ms':>9}{'size':>9}{'speed':>9}")
     first = subjects[0].network.bytes
     for path, one, time in zip(arguments.models, subjects, times, strict=True):

@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from converters.formats import Format
 from edge.emotion.manifest import manifest_path
 from edge.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where one artifact goes: model.int8.tflite, model.int8.json, model.int8.report.json.
+    """Where one artifact goes: model.int8.tflite, model.int8.json, model.int8.report.json, model.int8.ranges.json.
 
     `failed` is where the report of a conversion goes that did not pass: nothing takes that for a model.
     """
@@ -23,16 +25,37 @@ class Outputs:
     artifact: Path
     manifest: Path
     report: Path
+    ranges: Path
     failed: Path
 
 
-def plan(source: Path, folder: Path, tag: str) -> Outputs:
-    """Names for an artifact of `source` in `folder`; `tag` is the format's name."""
+class Page(NamedTuple):
+    """Where the page about all artifacts of a conversion goes, and where it goes when they did not pass."""
+
+    good: Path
+    failed: Path
+
+
+def stem_of(source: Path, pruned: float = 0.0) -> str:
+    """What files made of `source` are called by; a SavedModel is a folder, whose name may hold dots."""
     stem = source.name if source.is_dir() else source.stem
-    artifact = folder / f"{stem}.{tag}.tflite"
-    return Outputs(
-        artifact, manifest_path(artifact), folder / f"{stem}.{tag}.report.json", folder / f"{stem}.{tag}.failed.report.json"
-    )
+    return f"{stem}.pruned{round(100 * pruned)}" if pruned else stem
+
+
+def plan(stem: str, folder: Path, form: Format) -> Outputs:
+    """Names for an artifact in `folder`; beside model.onnx lie model.onnx.json and model.onnx.report.json."""
+    artifact = folder / f"{stem}{'.' + form.tag if form.tag else ''}{form.suffix}"
+    manifest = manifest_path(artifact)
+    base = manifest.name.removesuffix(".json")
+    rest = (folder / f"{base}.{what}.json" for what in ("report", "ranges", "failed.report"))
+    return Outputs(artifact, manifest, *rest)
+
+
+def plan_page(stem: str, outputs: Sequence[Outputs]) -> Page:
+    """Names for the page: of one format beside its report, so that formats asked for one by one have a page each."""
+    report = outputs[0].report
+    base = report.name.removesuffix(".report.json") if len(outputs) == 1 else stem
+    return Page(report.with_name(f"{base}.report.html"), report.with_name(f"{base}.failed.report.html"))
 
 
 def check_outputs(outputs: Sequence[Outputs], force: bool) -> None:
@@ -41,7 +64,7 @@ def check_outputs(outputs: Sequence[Outputs], force: bool) -> None:
     Raises:
         DataError: a file is there already and `force` is not given, or the folder cannot be written.
     """
-    check_free([path for output in outputs for path in (output.artifact, output.manifest, output.report)], force)
+    check_free([path for output in outputs for path in (output.artifact, output.manifest, output.report, output.ranges)], force)
 
 
 def check_free(paths: Sequence[Path], force: bool) -> None:
@@ -52,9 +75,9 @@ def check_free(paths: Sequence[Path], force: bool) -> None:
     """
     for path in paths:
         if path.is_dir():
-            raise DataError(f"{path}: a folder of that name is in the way; remove it or give another --output")
+            raise DataError(f"{path}: a folder of that name is in the way; remove it or give another place with -o")
         if path.exists() and not force:
-            raise DataError(f"{path}: exists already; add --force to replace it, or give another --output folder")
+            raise DataError(f"{path}: exists already; add --force to replace it, or give another place with -o")
     folder = paths[0].parent
     try:
         # Trying is the only sure test: permission bits say nothing about read-only file systems, nor to root. Where the
@@ -63,7 +86,7 @@ def check_free(paths: Sequence[Path], force: bool) -> None:
         with tempfile.NamedTemporaryFile(dir=existing, prefix=".edge-convert-"):
             pass
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror}); give another folder with --output") from None
+        raise DataError(f"{folder}: cannot be written ({error.strerror}); give another folder with -o") from None
 
 
 def write_all(files: Mapping[Path, bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import tempfile
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from converters.cli.flags import add_loading_flags
 from edge.cli.exits import OK, Parser, exit_status
 from edge.errors import DataError
 
 if TYPE_CHECKING:
     from converters.datasets import Dataset
+    from converters.describe import Description
     from converters.loading.model import FloatModel
     from converters.resolve import Resolved
 
@@ -41,19 +42,20 @@ def _parser() -> argparse.ArgumentParser:
         "--finetune", type=_whole, metavar="N", help="epochs of distillation from the network before; needs --data"
     )
     parser.add_argument("--run", type=Path, help="folder of the fine-tuning's checkpoints (default: beside the result)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: <model>.pruned.keras beside the model")
+    parser.add_argument("-o", "--output-file", type=Path, metavar="FILE", help="default: <model>.pruned.keras beside the model")
     parser.add_argument("--force", action="store_true", help="replace what is there")
+    add_loading_flags(parser)
     return parser
 
 
 def _prune(arguments: argparse.Namespace) -> int:
     source: Path = arguments.model
-    output: Path = arguments.output or source.with_name(f"{source.stem}.pruned.keras")
+    output: Path = arguments.output_file or source.with_name(f"{source.stem}.pruned.keras")
     if arguments.finetune and not arguments.data:
         raise DataError("--finetune learns from pictures; give them with --data")
     if arguments.run and not arguments.finetune:
         raise DataError("--run is the folder of a fine-tuning; add --finetune and a number of epochs")
-    from converters.cli.flags import show_progress
+    from converters.cli.flags import described, loading, show_progress
     from converters.compress.prune import keras_model, prunable, prune
     from converters.datasets import require
     from converters.describe import read_sidecar, sidecar, sidecar_path
@@ -61,18 +63,20 @@ def _prune(arguments: argparse.Namespace) -> int:
     from converters.outputs import write_all
     from converters.proof.cost import macs, parameters
     from converters.quiet import quiet
+    from converters.shrink import check_trainable
 
     if arguments.data:
         require(arguments.data)
-    described, copy = sidecar_path(source), output.with_suffix(".toml")
+    sidecar_file, copy = sidecar_path(source), output.with_suffix(".toml")
     if source.exists():
-        _check_output(source, [output, copy] if described.is_file() else [output], arguments.force)
-    given = read_sidecar(source)
-    model = load_model(source)
+        _check_output(source, [output, copy] if sidecar_file.is_file() else [output], arguments.force)
+    given = described(arguments).over(read_sidecar(source)) if source.exists() else described(arguments)
+    model = load_model(source, given, loading(arguments))
     teacher = keras_model(model)
     with quiet():
         pruned = prune(teacher, arguments.ratio, arguments.rank, arguments.multiple, str(source))
-    before, after = ([prunable(network), parameters(network), macs(network, given.size)] for network in (teacher, pruned))
+    size = None if model.height is None or model.width is None else (model.height, model.width)
+    before, after = ([prunable(network), parameters(network), macs(network, size)] for network in (teacher, pruned))
     if after == before and arguments.ratio:
         raise DataError(
             f"{source}: nothing goes at a ratio of {arguments.ratio:g} when multiples of {arguments.multiple} are kept; "
@@ -80,10 +84,10 @@ def _prune(arguments: argparse.Namespace) -> int:
         )
     measure, accuracies = None, []
     if arguments.data:
-        measure = _Measure(model, arguments.data, show_progress)
+        measure = _Measure(model, given, arguments.data, show_progress)
         accuracies = [measure(teacher), measure(pruned)]
         if arguments.finetune:
-            _check_trainable(model, measure.resolved)
+            check_trainable(model, measure.resolved)
     content = _bytes(pruned)
     _table(source, output, [before, after], measure.what if measure else "", accuracies)
     if measure is not None and arguments.finetune:
@@ -92,10 +96,10 @@ def _prune(arguments: argparse.Namespace) -> int:
         content = best.read_bytes()
         print(f"{measure.what} after fine-tuning: {measure(_loaded(best)):.2%}")
     files = {output: content}
-    if described.is_file():
+    if sidecar_file.is_file():
         # Another network: by another name, and as sure of itself as edge-convert will find.
         name = None if given.name is None else f"{given.name}-pruned"
-        files[copy] = sidecar(msgspec.structs.replace(given, name=name, temperature=None))
+        files[copy] = sidecar(msgspec.structs.replace(given, name=name, temperature=None, output=None))
     write_all(files)
     print(f"{PROG}: wrote {output}{' and its .toml' if copy in files else ''}", file=sys.stderr)
     return OK
@@ -104,13 +108,11 @@ def _prune(arguments: argparse.Namespace) -> int:
 class _Measure:
     """Accuracy as edge-convert measures the float network: through edge's own preprocessing, on rows held out."""
 
-    def __init__(self, model: FloatModel, path: Path, track: Any) -> None:
+    def __init__(self, model: FloatModel, given: Description, path: Path, track: Any) -> None:
         from converters.datasets import open_dataset
         from converters.datasets.align import align
-        from converters.describe import read_sidecar
         from converters.resolve import resolve, resolve_labels
 
-        given = read_sidecar(model.path)
         labels = resolve_labels(model, given.labels)
         data, _ = align(open_dataset(path, labels), labels)
         if not len(data.train) or not len(data.held_out) or data.held_out.labels is None:
@@ -124,11 +126,10 @@ class _Measure:
 
     def __call__(self, network: Any) -> float:
         from converters.proof.measure import measure_float
+        from converters.shrink import with_network
 
-        model = dataclasses.replace(
-            self._model, call=lambda tensor: network(tensor, training=False), keep=(network, [v.value for v in network.variables])
-        )
-        measured = measure_float(self.data, self.resolved, model.predictor(), self._track)
+        predict = with_network(self._model, network).predictor()
+        measured = measure_float(self.data, self.resolved, predict, self._track)
         return float((measured.reference.argmax(axis=1) == measured.truth).mean())
 
 
@@ -137,20 +138,10 @@ def _check_output(source: Path, outputs: list[Path], force: bool) -> None:
     from converters.outputs import check_free
 
     if outputs[0].suffix != ".keras":
-        raise DataError(f"{outputs[0]}: the result is a Keras file; give --output a name that ends in .keras")
+        raise DataError(f"{outputs[0]}: the result is a Keras file; give -o a name that ends in .keras")
     if outputs[0].resolve() == source.resolve():
-        raise DataError(f"{outputs[0]}: is the network to prune; give another --output")
+        raise DataError(f"{outputs[0]}: is the network to prune; give another one with -o")
     check_free(outputs, force)
-
-
-def _check_trainable(model: FloatModel, resolved: Resolved) -> None:
-    spec = resolved.input
-    usual = len(spec.mean) == 1 and abs(spec.mean[0] - 127.5) < 1 and abs(spec.scale[0] * 127.5 - 1) < 0.01
-    if spec.channels != 1 or spec.height != spec.width or not usual or model.height is None:
-        raise DataError(
-            f"{model.path}: fine-tuning trains networks of square gray pictures in [-1, 1]; this one takes "
-            f"{spec.height}x{spec.width} {spec.color} ({resolved.how}); prune it without --finetune and train it yourself"
-        )
 
 
 def _bytes(network: Any) -> bytes:

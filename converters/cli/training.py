@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from converters.cli.flags import show_progress
 from edge.cli.exits import OK
@@ -29,8 +29,8 @@ def import_keras() -> None:
 
 
 @contextmanager
-def progress_bar(held_out: str) -> Iterator[tuple[Any, Any]]:
-    """The two callbacks of `train`: after an epoch and after a step."""
+def progress_bar(held_out: str, file: TextIO | None = None) -> Iterator[tuple[Any, Any]]:
+    """The two callbacks of `train`: after an epoch, which is a line in `file` (standard output), and after a step."""
     from tqdm import tqdm
 
     with tqdm(unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
@@ -45,9 +45,9 @@ def progress_bar(held_out: str) -> Iterator[tuple[Any, Any]]:
             bar.write(
                 f"epoch {line.epoch + 1}/{epochs}: loss {line.loss:.3f}, training {line.train_accuracy:.1%}, "
                 f"{held_out} {line.held_out_accuracy:.2%} (mean recall {line.held_out_macro_recall:.1%}), {line.seconds:.0f} s",
-                file=sys.stdout,
+                file=file or sys.stdout,
             )
-            sys.stdout.flush()
+            (file or sys.stdout).flush()
 
         yield report, step
 

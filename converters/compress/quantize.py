@@ -1,57 +1,139 @@
-"""Which pictures the ranges of an INT8 network come from."""
+"""A float .tflite and the ranges of its tensors -> INT8, by TensorFlow's own quantizer.
+
+The converter would observe the least and the largest value itself. Here the ranges are a thing of their own: chosen by a
+method, kept in a file, used again, and the same for every attempt at one network; an attempt then takes milliseconds.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.select import appearance_strata, stratified
-from calibration.synthetic import pink_noise
-from converters.datasets import Split
-from edge.emotion.manifest import InputSpec
-from edge.emotion.preprocess import to_pixels
+from calibration.choose import Range
+from converters.compress.names import layer_name
+from converters.quiet import import_tensorflow, quiet
+from edge.errors import DataError, first_line
 
-# 20 or 2,000 pictures differ little in what they give; their domain matters.
-SAMPLES = 256
-# Looked at for brightness and contrast where nothing is labelled.
-POOL = 5_000
+# Operators that move numbers without computing: they are quantized as what they move is.
+MOVING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "GATHER", "SPLIT", "UNPACK"})
+# How TensorFlow names what a SavedModel returns.
+SIGNATURE = "StatefulPartitionedCall"
+# What stands between whole numbers and float.
+BORDERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """What was calibrated with.
+class Operator:
+    """One operator of a float .tflite, in the order in which they run.
 
     Attributes:
-        pixels: uint8 (N, height, width, channels).
-        synthetic: whether they were made up.
+        tensor: name of its first output, by which the quantizer knows the operator.
+        kind: TFLite's name, such as CONV_2D.
     """
 
-    pixels: NDArray[np.uint8]
-    synthetic: bool
+    tensor: str
+    kind: str
+
+    @property
+    def layer(self) -> str:
+        """Name of the Keras layer it came from; the last one has lost its name to the signature."""
+        return self.kind.lower() if self.tensor.startswith(SIGNATURE) else layer_name(self.tensor)
 
 
-def choose(split: Split | None, spec: InputSpec, count: int, seed: int) -> Calibration:
-    """Choose and prepare pictures: of every class where they are labelled, of every light where not, noise without any.
+def operators(content: bytes) -> list[Operator]:
+    """The operators of a .tflite that have an output which depends on the input."""
+    tools, model = _tools(), _read(content)
+    graph = model.subgraphs[0]
+    reached, found = set(graph.inputs), []
+    for node in graph.operators:
+        if reached & set(node.inputs):
+            reached |= set(node.outputs)
+            found.append(Operator(_name(graph.tensors[node.outputs[0]]), tools.opcode_to_name(model, node.opcodeIndex)))
+    return found
+
+
+def quantize(
+    content: bytes,
+    ranges: Mapping[str, Range],
+    in_float: Collection[str] = (),
+    per_channel: bool = True,
+    whole_ends: bool = True,
+) -> bytes:
+    """Make whole numbers of a float network: INT8 weights, tensors, input and output.
 
     Args:
-        split: the part to calibrate with, or None.
-        spec: the network's input.
-        count: how many.
-        seed: decides which.
+        content: a float32 .tflite, with the names of its tensors.
+        ranges: of each tensor that depends on the input, by its name.
+        in_float: operators, by `Operator.tensor`, that stay as they are, with a conversion before and behind them.
+        per_channel: one scale for each output channel of a layer; one for all of them ruins depthwise layers.
+        whole_ends: whether input and output are INT8 too.
+
+    Returns:
+        The content of a .tflite file, its tensors named as before.
+
+    Raises:
+        DataError: a tensor has no range, or TFLite has no whole-number form of an operator.
     """
-    if split is None:
-        return Calibration(pink_noise(count, (spec.height, spec.width, spec.channels), seed), synthetic=True)
-    if split.labels is not None:
-        return Calibration(prepare(split, stratified(split.labels, count, seed), spec), synthetic=False)
-    pool = np.sort(np.random.default_rng(seed).permutation(len(split))[:POOL])
-    pixels = prepare(split, pool, spec)
-    return Calibration(pixels[stratified(appearance_strata(pixels), count, seed)], synthetic=False)
+    tf, _ = import_tensorflow()
+    # What converters of TensorFlow call when they are given pictures instead of ranges.
+    convert = importlib.import_module("tensorflow.lite.python.convert")
+    marked = _with_ranges(content, ranges)
+    ends = tf.int8 if whole_ends else tf.float32
+    try:
+        with quiet():
+            made = convert.mlir_quantize(
+                marked, not per_channel, input_data_type=ends, output_data_type=ends, denylisted_nodes=set(in_float) or None
+            )
+    except Exception as error:  # noqa: BLE001  the quantizer raises its own kind, ValueError, RuntimeError or a bare Exception
+        raise DataError(f"TFLite cannot take this network as int8 ({first_line(error)})") from None
+    return bytes(made)
 
 
-def prepare(split: Split, rows: NDArray[np.int64], spec: InputSpec) -> NDArray[np.uint8]:
-    """Rows of a split as the network's pixels: uint8 (N, height, width, channels)."""
-    if not len(rows):
-        return np.empty((0, spec.height, spec.width, spec.channels), np.uint8)
-    return np.stack([to_pixels(split.images[int(row)], spec) for row in rows])
+def left_in_float(content: bytes) -> list[Operator]:
+    """Operators of a quantized .tflite that compute in float."""
+    tools, model = _tools(), _read(content)
+    graph = model.subgraphs[0]
+    schema = importlib.import_module("tensorflow.lite.python.schema_py_generated")
+    found = []
+    for node in graph.operators:
+        kind = tools.opcode_to_name(model, node.opcodeIndex)
+        output = graph.tensors[node.outputs[0]]
+        if kind not in BORDERS and output.type in (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16):
+            found.append(Operator(_name(output), kind))
+    return found
+
+
+def _with_ranges(content: bytes, ranges: Mapping[str, Range]) -> bytes:
+    """The float network with the ends of each tensor written beside it, as the quantizer wants them."""
+    schema = importlib.import_module("tensorflow.lite.python.schema_py_generated")
+    model = _read(content)
+    graph = model.subgraphs[0]
+    computed = {index for node in graph.operators for index in node.outputs} | set(graph.inputs)
+    for index in computed:
+        tensor = graph.tensors[index]
+        if tensor.type != schema.TensorType.FLOAT32:
+            continue
+        name = _name(tensor)
+        if name not in ranges:
+            raise DataError(f"the ranges know nothing of tensor {name!r}; they were made for another network, make them again")
+        low, high = ranges[name]
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.min, tensor.quantization.max = [np.float32(low)], [np.float32(high)]
+    return bytes(_tools().convert_object_to_bytearray(model))
+
+
+def _name(tensor: Any) -> str:
+    """Shipped artifacts have none."""
+    return (tensor.name or b"").decode()
+
+
+def _read(content: bytes) -> Any:
+    return _tools().read_model_from_bytearray(bytearray(content))
+
+
+def _tools() -> Any:
+    return importlib.import_module("tensorflow.lite.tools.flatbuffer_utils")

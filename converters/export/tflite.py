@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from converters.loading.model import FloatModel
 from converters.quiet import import_tensorflow, quiet
@@ -41,28 +37,20 @@ def save_fixed(model: FloatModel, height: int, width: int, folder: Path) -> None
         raise DataError(f"{model.path}: cannot be run on one {height}x{width} picture ({first_line(error)})") from None
 
 
-def to_tflite(folder: Path, quantization: Quantization, samples: NDArray[np.float32]) -> bytes:
-    """Convert a SavedModel.
-
-    INT8 is full: whole-number operators only, int8 in and out, one scale per output channel of each layer.
+def to_tflite(folder: Path, quantization: Quantization) -> bytes:
+    """Convert a SavedModel; INT8 is made of the float32 result (`converters.compress.quantize`).
 
     Args:
         folder: from `save_fixed`.
-        quantization: of the weights, and with `int8` of everything.
-        samples: float32 (N, H, W, C), as the network sees them; used by `int8` alone, for the ranges of activations.
+        quantization: `float32`, or what the weights become: `float16`, `int8-dynamic`.
 
     Returns:
-        The content of a .tflite file.
+        The content of a .tflite file, its tensors named after the layers that they come from.
 
     Raises:
-        DataError: TFLite has no such operator, or none for whole numbers.
+        DataError: TFLite has no such operator.
     """
     tf, _ = import_tensorflow()
-
-    def representative() -> Iterator[list[NDArray[np.float32]]]:
-        for sample in samples:
-            yield [sample[None]]
-
     try:
         with quiet():
             converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
@@ -70,16 +58,12 @@ def to_tflite(folder: Path, quantization: Quantization, samples: NDArray[np.floa
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
             if quantization == "float16":
                 converter.target_spec.supported_types = [tf.float16]
-            if quantization == "int8":
-                converter.representative_dataset = representative
-                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-                converter.inference_input_type = converter.inference_output_type = tf.int8
-            return _without_names(bytes(converter.convert()))
+            return bytes(converter.convert())
     except Exception as error:  # noqa: BLE001  the converter raises its own kind, ValueError, RuntimeError or a bare Exception
         raise DataError(f"TFLite cannot take this network as {quantization} ({first_line(error)})") from None
 
 
-def _without_names(content: bytes) -> bytes:
+def without_names(content: bytes) -> bytes:
     """The same network without the names of its tensors: 6 kB of the 109 of a micro network, and nothing that runs reads them."""
     # TensorFlow's own tool, with which its converter writes INT8 files too.
     tools = importlib.import_module("tensorflow.lite.tools.flatbuffer_utils")

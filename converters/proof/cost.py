@@ -88,6 +88,33 @@ def tflite_cost(content: bytes) -> Cost:
     return Cost(sum(kernels.values()), total)
 
 
+def onnx_cost(content: bytes) -> Cost:
+    """Weights and multiply-accumulates of an .onnx of fixed shape, read from its graph.
+
+    Raises:
+        DataError: the package that describes the format is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise DataError(f"counting an .onnx needs the package onnx: pip install 'emotion-edge[convert]' ({error})") from None
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content)).graph
+    constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    values = (*graph.value_info, *graph.input, *graph.output)
+    shapes = {value.name: tuple(side.dim_value for side in value.type.tensor_type.shape.dim) for value in values}
+    # Weights of a quantized network are constants that an operator of their own brings back.
+    source = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    weights, total = 0, 0
+    for node in graph.node:
+        name = source.get(node.input[1], node.input[1]) if len(node.input) > 1 else ""
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or name not in constants:
+            continue
+        place = shapes[node.input[0] if node.op_type == "ConvTranspose" else node.output[0]]
+        weights += math.prod(constants[name]) + sum(math.prod(constants.get(bias, (0,))) for bias in node.input[2:])
+        total += math.prod(constants[name]) * math.prod(place[2:])
+    return Cost(weights, total)
+
+
 def _nodes(model: Any) -> Iterator[Any]:
     """Every call of a layer that the model's output depends on."""
     # A Sequential keeps its graph in a functional model of its own.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.temperature import FLOOR
-from converters.compress.quantize import prepare
+from converters.compress.samples import prepare
 from converters.datasets import Dataset
+from converters.progress import Progress
 from converters.proof.provenance import digest
 from converters.proof.report import Rows
 from converters.resolve import Predict, Resolved
@@ -26,9 +25,6 @@ MADE_UP, FIRST_MADE_UP = 1000, 1000
 CHUNK = 512
 # Of an INT8 softmax, whose probabilities have steps of 1/256.
 HALF_STEP = 1 / 512
-
-# Passes items on and shows where it is: (items, what is being done).
-Progress = Callable[[Any, str], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +76,4 @@ def tempered(classifier: Classifier, temperature: float) -> Classifier:
 
 def resolution(manifest: Manifest) -> float:
     """The smallest probability that an artifact tells from 0."""
-    return HALF_STEP if manifest.quantization == "int8" and manifest.output.kind == "probabilities" else FLOOR
+    return HALF_STEP if manifest.quantization in ("int8", "int8-mixed") and manifest.output.kind == "probabilities" else FLOOR

@@ -41,6 +41,9 @@ def versions() -> dict[str, str]:
         "keras",
         "ai-edge-litert",
         "tflite-runtime",
+        "onnx",
+        "tf2onnx",
+        "onnxruntime",
         "numpy",
         "opencv-python-headless",
     ):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.datasets.augment import Views, make_views
-from converters.proof.measure import Progress
+from converters.progress import Progress
 from converters.recipe import Precision, Recipe
 from converters.training.examples import Examples, draw, normalise
 from edge.errors import DataError

@@ -10,7 +10,7 @@ import numpy as np
 from converters.datasets import Dataset
 from converters.datasets.augment import Augment
 from converters.networks import Given
-from converters.proof.measure import Progress
+from converters.progress import Progress
 from converters.quiet import quiet
 from converters.recipe import Distill, Loss, Recipe, Schedule
 from converters.training.bank import open_bank

@@ -34,12 +34,15 @@ def _run(capfd: pytest.CaptureFixture[str], *argv: str | Path) -> tuple[int, str
 
 def test_a_real_model_keeps_its_accuracy_on_real_faces(testdata: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     source, data = testdata / "models" / f"{MINI}.hdf5", testdata / "data" / "fer2013-train-public.npz"
-    status, out, err = _run(capfd, "--int8", source, "--data", data, "--output", tmp_path)
+    status, out, err = _run(capfd, "--int8", source, "--data", data, "-o", tmp_path)
     assert status == 0
     # Nothing of TensorFlow's chatter, and clean data gives no warning.
-    assert err == f"edge-convert: wrote {tmp_path / MINI}.int8.tflite with its manifest and report\n"
+    wrote, look = err.splitlines()
+    assert wrote == f"edge-convert: wrote {tmp_path / MINI}.int8.tflite with its manifest and report"
+    assert look == f"edge-convert: to look at in a browser: {tmp_path / MINI}.int8.report.html"
     assert "verdict: passed" in out
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{MINI}.int8.{end}" for end in ("json", "report.json", "tflite")]
+    ends = ("int8.json", "int8.ranges.json", "int8.report.html", "int8.report.json", "int8.tflite")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{MINI}.{end}" for end in ends]
     report = json.loads((tmp_path / f"{MINI}.int8.report.json").read_text())
     assert report["measured"]["count"] == 3589
     assert report["calibrated"]["count"] == 256
@@ -49,7 +52,7 @@ def test_a_real_model_keeps_its_accuracy_on_real_faces(testdata: Path, tmp_path:
     assert report["agreement"] >= 0.95
     assert set(report["converted"]["recall"]) == set(FER2013_LABELS)
     assert report["converted"]["latency_ms"] > 0
-    assert [check["passed"] for check in report["gate"]] == [True] * 9
+    assert [check["passed"] for check in report["gate"]] == [True] * 10
     classifier = open_classifier(tmp_path / f"{MINI}.int8.tflite")
     golden = [max(range(7), key=pair.scores.__getitem__) for pair in classifier.manifest.golden]
     assert len(set(golden)) >= 3
@@ -102,9 +105,10 @@ def test_the_command_as_a_user_runs_it_with_a_folder_of_pictures(testdata: Path,
     command = [sys.executable, "-m", "converters.cli.convert", "--int8", str(source), "--data", str(faces)]
     # So few rows may lose a point by chance; what is asked here is that the command works, not how well.
     gate = ["--max-drop", "10", "--min-agreement", "0.8"]
-    done = subprocess.run([*command, *gate, "--json", "--output", str(tmp_path)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, *gate, "--json", "-o", str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == f"edge-convert: wrote {tmp_path / MINI}.int8.tflite with its manifest and report\n"
+    assert done.stderr.startswith(f"edge-convert: wrote {tmp_path / MINI}.int8.tflite with its manifest and report\n")
+    assert done.stderr.count("\n") == 2
     report = json.loads(done.stdout)
     assert report["calibrated"]["count"] + report["measured"]["count"] == 210
     assert report["measured"]["source"].endswith("held-out 20 %")
@@ -129,7 +133,7 @@ def test_all_formats_at_once_come_from_one_network(model: Path, capfd: pytest.Ca
 
 def test_a_seed_makes_the_same_artifact_again(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        assert _run(capfd, "--int8", model, "--output", tmp_path / folder, "--seed", seed)[0] == 0
+        assert _run(capfd, "--int8", model, "-o", tmp_path / folder, "--seed", seed)[0] == 0
     contents = [(tmp_path / folder / "model.int8.tflite").read_bytes() for folder in "abc"]
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
@@ -137,7 +141,7 @@ def test_a_seed_makes_the_same_artifact_again(model: Path, tmp_path: Path, capfd
 
 @pytest.mark.parametrize("name", ["model.h5", "saved"])
 def test_other_kinds_of_files_convert_alike(kept: Path, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]):
-    assert _run(capfd, "--int8", kept / name, "--output", tmp_path)[0] == 0
+    assert _run(capfd, "--int8", kept / name, "-o", tmp_path)[0] == 0
     open_classifier(tmp_path / f"{name.split('.', maxsplit=1)[0]}.int8.tflite")
 
 
@@ -189,7 +193,8 @@ def test_a_failed_gate_leaves_nothing_that_could_be_deployed(
     assert "verdict: failed (accuracy drop is" in out
     assert "nothing was written but a .failed.report.json" in err
     found = sorted(path.name for path in tmp_path.iterdir())
-    assert found == ["model.fp32.failed.report.json", "model.int8.failed.report.json", "model.keras"]
+    reports = ["model.failed.report.html", "model.fp32.failed.report.json", "model.int8.failed.report.json"]
+    assert found == [*reports, "model.keras"]
 
 
 def test_a_failed_gate_does_not_destroy_what_was_good(
@@ -241,13 +246,13 @@ PIXELS = " ".join(["7"] * 2304)
         (lambda model, folder: ["--int8", model, "--mean", "x"], "'x' is not a number"),
         (lambda model, folder: ["--int8", model, "--temperature", "0"], "'0' is not a number above 0"),
         (lambda model, folder: ["--int8", model, "--samples", "0"], "'0' is not a number of pictures"),
-        (lambda model, folder: ["--int8", model, "--size", "big"], "'big' is not a size"),
+        (lambda model, folder: ["--int8", model, "--shape", "big"], "'big' is not a shape"),
         (lambda model, folder: ["--int8", model, "--min-agreement", "95"], "'95' is not a share"),
         (lambda model, folder: ["--int8", model, "--labels", "a,b"], "gives 7 scores, but 2 labels"),
         (lambda model, folder: ["--int8", model, "--labels", "a,b,c,d,e,f,g,h"], "gives 7 scores, but 8 labels"),
         (lambda model, folder: ["--int8", model, "--labels", "a,b,c,d,e,f,f"], "a label stands twice"),
-        (lambda model, folder: ["--int8", model, "--output", "/proc"], "/proc: cannot be written"),
-        (lambda model, folder: ["--int8", model, "--output", model], "cannot be written"),
+        (lambda model, folder: ["--int8", model, "-o", "/proc"], "/proc: cannot be written"),
+        (lambda model, folder: ["--int8", model, "-o", model], "cannot be written"),
         (lambda model, folder: ["--int8", model, "--data", folder / "none.csv"], "no such file or folder"),
         (lambda model, folder: ["--int8", model, "--data", _empty(folder / "faces")], "no pictures here"),
         (lambda model, folder: ["--int8", model, "--data", _text(folder / "x.txt", "")], "not a data set"),
@@ -341,7 +346,7 @@ def colour(fer2013: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_swapped_colours_are_told(
     colour: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], flags: list[str], pictures: str, warning: str | None
 ):
-    argv = ["--int8", colour / "model.keras", "--labels", "warm,cool", "--data", colour / pictures, "--output", tmp_path]
+    argv = ["--int8", colour / "model.keras", "--labels", "warm,cool", "--data", colour / pictures, "-o", tmp_path]
     gate = ["--max-drop", "100", "--min-agreement", "0"]
     _, _, err = _run(capfd, *argv, *flags, *gate)
     told = [line for line in err.splitlines() if "warning" in line]

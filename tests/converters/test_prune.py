@@ -382,10 +382,10 @@ def test_what_the_user_gets_wrong_is_one_line_and_nothing_is_left(
     assert "--ratio" in refused(model)
     assert "no such file" in refused("--ratio", "0.3", tmp_path / "none.keras")
     assert "no such file" in refused("--ratio", "0.3", model, "--data", tmp_path / "none.csv")
-    assert "ends in .keras" in refused("--ratio", "0.3", model, "--output", tmp_path / "small.h5")
-    assert "is the network to prune" in refused("--ratio", "0.3", model, "--output", model, "--force")
+    assert "ends in .keras" in refused("--ratio", "0.3", model, "-o", tmp_path / "small.h5")
+    assert "is the network to prune" in refused("--ratio", "0.3", model, "-o", model, "--force")
     assert "nothing goes at a ratio of 0.1" in refused("--ratio", "0.1", model)
-    assert "leaves no layers to prune" in refused("--ratio", "0.3", kept / "saved", "--output", tmp_path / "saved.keras")
+    assert "leaves no layers to prune" in refused("--ratio", "0.3", kept / "saved", "-o", tmp_path / "saved.keras")
     with quiet():
         unprunable()["lstm"][0]().save(tmp_path / "lstm.keras")
     assert f"{tmp_path / 'lstm.keras'}: layer 'lstm_1' (LSTM)" in refused("--ratio", "0.3", tmp_path / "lstm.keras")
@@ -421,7 +421,7 @@ def test_with_data_accuracy_is_measured_and_fine_tuning_goes_on_from_the_pruned_
 ) -> None:
     model.with_suffix(".toml").write_text("[model]\nmean = [127.5]\nscale = [0.00784313725]\n")
     output, run = tmp_path / "small.keras", tmp_path / "run"
-    argv = ["--ratio", "0.5", model, "--data", pictures, "--output", output, "--finetune", "1", "--run", run]
+    argv = ["--ratio", "0.5", model, "--data", pictures, "-o", output, "--finetune", "1", "--run", run]
     status = main([str(word) for word in argv])
     out, err = capfd.readouterr()
     assert status == 0, err
@@ -437,7 +437,7 @@ def test_with_data_accuracy_is_measured_and_fine_tuning_goes_on_from_the_pruned_
     assert f"accuracy after fine-tuning: {right[2]:.2%}" in out
     assert parameters(tuned) == parameters(prune(before, 0.5))
     assert (tmp_path / "small.toml").is_file()
-    other = ["--ratio", "0.7", model, "--data", pictures, "--output", tmp_path / "other.keras", "--finetune", "1", "--run", run]
+    other = ["--ratio", "0.7", model, "--data", pictures, "-o", tmp_path / "other.keras", "--finetune", "1", "--run", run]
     assert main([str(word) for word in other]) == 2
     assert f"edge-prune: {run}" in capfd.readouterr().err
     assert not (tmp_path / "other.keras").exists()

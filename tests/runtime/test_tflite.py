@@ -67,7 +67,7 @@ def test_threads_change_nothing_but_the_time() -> None:
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize(("suffix", "part"), [(".pb", ".tflite and .onnx files"), ("", "nameless"), (".tflite", "not a TFLite model")])
+@pytest.mark.parametrize(("suffix", "part"), [(".pb", ".onnx files"), ("", "nameless"), (".tflite", "not a TFLite model")])
 def test_what_is_no_model_is_refused(suffix: str, part: str) -> None:
     with pytest.raises(ModelError, match=part):
         open_runtime(b"no model", suffix)

@@ -1,0 +1,116 @@
+"""Networks as people bring them, trained for some minutes: what benchmarks/quantization.py and tools.py convert.
+
+    python benchmarks/zoo.py FOLDER --data fer2013.csv [--epochs 4]
+
+A plain CNN, a VGG-like one without batch normalisation, one with squeeze-excite and self-attention, and Keras 2's own
+MobileNetV2 (where tf-keras is installed). A few epochs: what they are for is to be converted, not to be right. What is
+there already is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.datasets import open_dataset
+from converters.quiet import import_tensorflow
+
+SIDECAR = "mean = 127.5\nscale = 0.00784313725490196\ncolor = '{color}'\n"
+BATCH = 128
+
+
+def plain(keras: Any) -> Any:
+    """Three convolutions, pooling, two dense layers: the network of most tutorials."""
+    layers, model = keras.layers, keras.Sequential([keras.Input((48, 48, 1))])
+    for width in (32, 64, 128):
+        model.add(layers.Conv2D(width, 3, padding="same", activation="relu"))
+        model.add(layers.MaxPooling2D())
+    model.add(layers.Flatten())
+    model.add(layers.Dense(128, activation="relu"))
+    model.add(layers.Dropout(0.3))
+    model.add(layers.Dense(7, activation="softmax"))
+    return model
+
+
+def vgg(keras: Any) -> Any:
+    """Pairs of convolutions as in VGG, a quarter as wide."""
+    layers = keras.layers
+    inputs = x = keras.Input((48, 48, 1))
+    for width in (16, 32, 64, 96):
+        for _ in range(2):
+            x = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Dropout(0.3)(layers.Dense(192, activation="relu")(layers.Flatten()(x)))
+    return keras.Model(inputs, layers.Dense(7, activation="softmax")(x))
+
+
+def attention(keras: Any) -> Any:
+    """Convolutions with squeeze-excite, then self-attention over 6x6 places."""
+    layers = keras.layers
+    inputs = x = keras.Input((48, 48, 1))
+    for width in (32, 48, 64):
+        x = layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+        gate = layers.Dense(width // 8, activation="relu")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+        x = layers.Multiply()([x, layers.Dense(width, activation="sigmoid")(gate)])
+    tokens = layers.Reshape((36, 64))(x)
+    tokens = layers.Add()([tokens, layers.MultiHeadAttention(4, 16)(tokens, tokens)])
+    x = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(tokens))
+    return keras.Model(inputs, layers.Dense(7, activation="softmax")(x))
+
+
+def mobilenet(keras: Any) -> Any:
+    """Keras' own MobileNetV2, which wants three channels."""
+    inputs = keras.Input((48, 48, 3))
+    body = keras.applications.MobileNetV2((48, 48, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
+    return keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(body(inputs)))
+
+
+def fit(keras: Any, build: Callable[[Any], Any], data: Path, epochs: int, file: Path) -> None:
+    """Train and save; a mirror image with half a chance is all the augmentation."""
+    train = open_dataset(data).train
+    pictures = (np.asarray(train.images, np.float32)[..., None] - 127.5) / 127.5
+    mirrored = np.random.default_rng(0).random(len(pictures)) < 0.5
+    pictures[mirrored] = pictures[mirrored, :, ::-1]
+    keras.utils.set_random_seed(1)
+    model = build(keras)
+    if model.input_shape[-1] == 3:
+        pictures = np.repeat(pictures, 3, axis=3)
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(pictures, np.asarray(train.labels), batch_size=BATCH, epochs=epochs, verbose=2)
+    model.save(file)
+    file.with_suffix(".toml").write_text(SIDECAR.format(color="rgb" if model.input_shape[-1] == 3 else "gray"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--keras2", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if arguments.keras2:
+        import tf_keras
+
+        fit(tf_keras, mobilenet, arguments.data, arguments.epochs, arguments.folder / "mobilenet-keras2.h5")
+        return
+    _, keras = import_tensorflow()
+    for build in (plain, vgg, attention):
+        if not (file := arguments.folder / f"{build.__name__}.keras").exists():
+            fit(keras, build, arguments.data, arguments.epochs, file)
+    if not (arguments.folder / "mobilenet-keras2.h5").exists():
+        # In a process of its own: Keras 2 and 3 do not share one TensorFlow well.
+        command = [sys.executable, __file__, str(arguments.folder), "--data", str(arguments.data), "--keras2"]
+        if subprocess.run([*command, "--epochs", str(arguments.epochs)], check=False).returncode:
+            print("no Keras 2 here (pip install --no-deps tf-keras): its MobileNetV2 is left out", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
