@@ -63,7 +63,7 @@ class ModelSettings(Section, frozen=True):
     """Which network looks at the faces.
 
     Attributes:
-        path: a .tflite with its manifest beside it; without it, the model that comes with emotion-edge.
+        path: a .tflite or .onnx with its manifest beside it; without it, the model that comes with emotion-edge.
         threads: CPU threads of one inference.
         delegate: what computes a .tflite: `xnnpack`, `none`, or a library such as libedgetpu.so.1; edge-bench tells the fastest.
         views: inferences of one face in one frame, 1 or 2; the average of two is steadier.

@@ -49,15 +49,15 @@ def take_turns(
     """Measure candidates in rounds, in an order that is shuffled for each round.
 
     Args:
-        opened: verified candidates; each is called as `edge-run` calls it for a face, on its manifest's golden crops.
-        seconds: for all together; kept unless a candidate is so slow that its fewest calls take longer.
+        opened: verified candidates; each is called as `edge-run` calls it for a face, on its manifest's golden crops. Who
+            does not stay open is opened anew for each turn.
+        seconds: for all together; kept unless candidates are so slow that their fewest calls, or to open them, take longer.
         seed: of the order.
         report: called with the share that is done.
 
     Returns:
         Those that were measured, in the order given, and those that failed on the way.
     """
-    calls = [_face(one) for one in opened]
     turns: list[list[list[float]]] = [[] for _ in opened]
     failed: dict[int, str] = {}
     draw = random.Random(seed)  # noqa: S311 - an order, not a secret
@@ -71,7 +71,7 @@ def take_turns(
             length = (start + seconds - time.perf_counter()) / left
             if index not in failed:
                 try:
-                    turns[index].append(_turn(calls[index], length))
+                    turns[index].append(_turn(opened[index], length))
                 # A stick that is pulled out, a delegate that gives up: whatever it raises, the others go on.
                 except Exception as error:  # noqa: BLE001
                     failed[index] = f"failed while it was measured: {first_line(error)}"
@@ -83,22 +83,19 @@ def take_turns(
     return measured, [LeftOut(opened[index].candidate, reason) for index, reason in failed.items()]
 
 
-def _face(opened: Opened) -> Callable[[], object]:
-    classifier = opened.classifier
-    crops = itertools.cycle([golden_crop(golden.rule, classifier.manifest.input) for golden in classifier.manifest.golden])
-    return lambda: classifier.scores(next(crops))
-
-
-def _turn(call: Callable[[], object], length: float) -> list[float]:
+def _turn(opened: Opened, length: float) -> list[float]:
     """One turn of about `length` seconds: milliseconds of each counted call."""
     end = time.perf_counter() + length
+    classifier = opened.open()
+    crops = itertools.cycle([golden_crop(golden.rule, opened.manifest.input) for golden in opened.manifest.golden])
     time.sleep(REST)
     for _ in range(WARM_UP):
-        call()
+        classifier.scores(next(crops))
     times: list[float] = []
     while len(times) < FEWEST_CALLS or time.perf_counter() < end:
+        crop = next(crops)
         before = time.perf_counter()
-        call()
+        classifier.scores(crop)
         times.append(1000 * (time.perf_counter() - before))
     return times
 
@@ -107,7 +104,7 @@ def _summary(opened: Opened, turns: Sequence[Sequence[float]]) -> Measured:
     times = np.concatenate([np.asarray(turn) for turn in turns])
     return Measured(
         candidate=opened.candidate,
-        runtime=opened.classifier.runtime.name,
+        runtime=opened.runtime,
         median_ms=float(np.median(times)),
         p95_ms=float(np.percentile(times, 95)),
         rounds_ms=tuple(float(np.median(turn)) for turn in turns),

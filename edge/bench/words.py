@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.bench.candidates import Candidate
-from edge.bench.choose import Budget, Choice, as_fast, drop, preference, standing
+from edge.bench.candidates import TENSORRT, Candidate
+from edge.bench.choose import Budget, Choice, as_fast, behind, drop, over, preference, rows, standing
 from edge.bench.measure import Measured
 
 # What decides a tie, in the order of `preference`.
-MERITS = ("fewer threads", "higher accuracy", "the smaller file", "no delegate to set", "its median")
+MERITS = ("fewer threads", "higher accuracy", "the smaller file", "the plainer way to run it", "its median")
+
+# A model's path and whether it runs on TensorRT; what each is called.
+Which = tuple[str, bool]
+Names = dict[Which, str]
+
+
+def which(candidate: Candidate) -> Which:
+    """The model, and whether it runs on TensorRT, which makes another network of it."""
+    return candidate.model, candidate.delegate == TENSORRT
 
 
 def label(candidate: Candidate, all_of_them: Sequence[Candidate]) -> str:
-    """The shortest name that no other model has: quantization, quantization and kind of file, or the file's name."""
+    """The shortest name that no other has: what TensorRT made of a model, or how the model is named on the CPU."""
+    plain = _plain(candidate, all_of_them)
+    engines = [one for one in all_of_them if one.delegate == TENSORRT]
+    if candidate.delegate != TENSORRT:
+        return f"{plain} on the CPU" if any(one.model == candidate.model for one in engines) else plain
+    name = "TensorRT" if candidate.precision in (None, "typed") else f"TensorRT {candidate.precision.upper()}"
+    return (
+        name
+        if all(one.model == candidate.model or one.precision != candidate.precision for one in engines)
+        else f"{name} of {plain}"
+    )
+
+
+def _plain(candidate: Candidate, all_of_them: Sequence[Candidate]) -> str:
+    """Quantization, quantization and kind of file, or the file's name."""
     formats = {one.model: one.format or "" for one in all_of_them}
     mine = formats[candidate.model]
     kinds = [text.split(" ")[0] for text in formats.values()]
@@ -32,12 +55,15 @@ def way(candidate: Candidate) -> str:
 
 def delegate_name(candidate: Candidate) -> str:
     """The delegate as a column holds it."""
+    if candidate.delegate == TENSORRT and candidate.precision not in (None, "typed"):
+        return f"{TENSORRT} {candidate.precision}"
     return _name(candidate.delegate or "")
 
 
 def baseline(measured: Sequence[Measured]) -> Measured | None:
     """What ratios are against: the float32 model, else the first one; in the first way it was measured, which is the plainest."""
-    floats = [one for one in measured if (one.candidate.format or "").startswith("float32")]
+    processors = [one for one in measured if one.candidate.delegate != TENSORRT]
+    floats = [one for one in processors if (one.candidate.format or "").startswith("float32")]
     return next(iter(floats or measured), None)
 
 
@@ -50,51 +76,63 @@ def why(choice: Choice, measured: Sequence[Measured], budget: Budget) -> list[st
     """Sentences for the choice: against the other formats, against other ways to run the same, and what to beware of."""
     chosen = choice.chosen
     if chosen is None:
-        return [_nothing(measured, budget)]
-    names = {one.candidate.model: label(one.candidate, [each.candidate for each in measured]) for one in measured}
+        return [_nothing(measured, budget, choice)]
+    names = _names(measured)
     said = [_against(chosen, other, choice, names, budget) for other in _best_of_others(chosen, measured)]
     if choice.ties:
         said.append(
             f"{len(choice.ties)} more {'is' if len(choice.ties) == 1 else 'are'} as fast within the noise "
             f"({'; '.join(_whole(tie, names) for tie in choice.ties)}): {_merits(chosen, choice)} decided"
         )
-    if standing(chosen.candidate, budget.max_drop) == "unproven":
+    if standing(chosen.candidate, budget.max_drop, choice.best) == "unproven":
         cause = "--unproven let it in" if budget.unproven else "nothing that is proven and within the budget runs here"
-        said.append(f"beware: the accuracy of {names[chosen.candidate.model]} is unproven; {cause}")
-    return said + _better(chosen, choice, names, budget)
+        said.append(f"beware: the accuracy of {names[which(chosen.candidate)]} is unproven; {cause}")
+    return said + _apart(chosen, choice, names)
 
 
-def _against(chosen: Measured, other: Measured, choice: Choice, names: dict[str, str], budget: Budget) -> str:
-    mine, theirs = names[chosen.candidate.model], names[other.candidate.model]
+def _names(measured: Sequence[Measured]) -> Names:
+    candidates = [one.candidate for one in measured]
+    return {which(candidate): label(candidate, candidates) for candidate in candidates}
+
+
+def _against(chosen: Measured, other: Measured, choice: Choice, names: Names, budget: Budget) -> str:
+    mine, theirs = names[which(chosen.candidate)], names[which(other.candidate)]
     ratio = other.median_ms / chosen.median_ms
     eligible = any(one is other for one in choice.eligible)
     if other in choice.ties or as_fast(chosen, other):
         sentence = f"{mine} and {theirs} are as fast as each other here"
-    elif ratio > 1 and theirs.startswith("float32"):
+    elif ratio > 1 and (theirs.startswith("float32") or chosen.candidate.delegate == TENSORRT):
         sentence = f"{mine} is {times(ratio)} faster than {theirs} here"
     elif ratio > 1:
         sentence = f"{theirs} is slower than {mine} here ({times(1 / ratio)})"
     else:
         sentence = f"{theirs} is {times(1 / ratio)} faster than {mine} here"
-    return sentence if eligible else f"{sentence}; {theirs} may not be chosen: {_objection(other.candidate, budget)}"
+    return (
+        sentence if eligible else f"{sentence}; {theirs} may not be chosen: {_objection(other.candidate, budget, choice, names)}"
+    )
 
 
 def _best_of_others(chosen: Measured, measured: Sequence[Measured]) -> list[Measured]:
-    """Every other model in its own fastest way, the float32 one first."""
-    best: dict[str, Measured] = {}
+    """Every other model in its own fastest way, and on TensorRT apart, the float32 one first."""
+    best: dict[Which, Measured] = {}
     for one in measured:
-        if one.candidate.model != chosen.candidate.model:
-            best[one.candidate.model] = min(one, best.get(one.candidate.model, one), key=lambda each: each.median_ms)
+        if (mine := which(one.candidate)) != which(chosen.candidate):
+            best[mine] = min(one, best.get(mine, one), key=lambda each: each.median_ms)
     against = baseline([*best.values()])
     return sorted(best.values(), key=lambda one: (one is not against, one.median_ms))
 
 
-def _objection(candidate: Candidate, budget: Budget) -> str:
-    match standing(candidate, budget.max_drop):
+def _objection(candidate: Candidate, budget: Budget, choice: Choice, names: Names) -> str:
+    match standing(candidate, budget.max_drop, choice.best):
         case "failed":
             return "it failed edge-convert's gate"
-        case "over budget":
+        case "over budget" if over(drop(candidate), budget.max_drop):
             return f"it lost {drop(candidate):.2f} points of accuracy, allowed {budget.max_drop:g}"
+        case "over budget":
+            best = next(best for where, best in choice.best.items() if where == rows(candidate))
+            whose = "" if (best.format or "").startswith("float32") else "the float original of "
+            points = f"{behind(candidate, choice.best):.2f} points less accurate"
+            return f"it is {points} than {whose}{names[which(best)]}, allowed {budget.max_drop:g}"
         case _:
             return "its accuracy is unproven (--unproven lets it in)"
 
@@ -110,32 +148,30 @@ def _merits(chosen: Measured, choice: Choice) -> str:
     return ", then ".join(merits)
 
 
-def _better(chosen: Measured, choice: Choice, names: dict[str, str], budget: Budget) -> list[str]:
-    """A network that is far better was measured too: the budget is held against each one's own original, not against it."""
-    mine = chosen.candidate.metrics
-    rivals = [one for one in choice.eligible if one.candidate.metrics.measured_on == mine.measured_on]
-    best = max(rivals, key=lambda one: one.candidate.metrics.accuracy or 0.0)
-    if mine.accuracy is None or best.candidate.metrics.accuracy is None:
+def _apart(chosen: Measured, choice: Choice, names: Names) -> list[str]:
+    """Other networks that could have been chosen, but whose accuracy cannot be held against this one's."""
+    mine = rows(chosen.candidate)
+    others = [names[which(one.candidate)] for one in choice.eligible if mine and rows(one.candidate) not in (None, mine)]
+    if not others:
         return []
-    points = 100 * (best.candidate.metrics.accuracy - mine.accuracy)
-    if points <= budget.max_drop:
-        return []
+    them = ", ".join(dict.fromkeys(others))
     sentence = (
-        f"beware: {names[best.candidate.model]} comes from a better network: {points:.2f} points more accurate "
-        f"(and {times(best.median_ms / chosen.median_ms)} the time); the budget holds each against its own float original"
+        f"beware: the accuracy of {them} was measured on other pictures than that of {names[which(chosen.candidate)]}: "
+        "which is the better network is not known"
     )
     return [sentence]
 
 
-def _nothing(measured: Sequence[Measured], budget: Budget) -> str:
+def _nothing(measured: Sequence[Measured], budget: Budget, choice: Choice) -> str:
     if not measured:
         return "nothing can be chosen: no candidate runs here"
-    objections = {one.candidate.model: _objection(one.candidate, budget) for one in measured}
+    names = _names(measured)
+    objections = {one.candidate.model: _objection(one.candidate, budget, choice, names) for one in measured}
     return f"nothing can be chosen: {'; '.join(f'{_name(model)}: {objection}' for model, objection in objections.items())}"
 
 
-def _whole(one: Measured, names: dict[str, str]) -> str:
-    return f"{names[one.candidate.model]}, {way(one.candidate)}"
+def _whole(one: Measured, names: Names) -> str:
+    return f"{names[which(one.candidate)]}, {way(one.candidate)}"
 
 
 def _name(path: str) -> str:

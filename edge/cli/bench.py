@@ -1,7 +1,8 @@
 """edge-bench: measure models on this very machine, and name the fastest within the accuracy budget.
 
-Give it every format that edge-convert made of a network. Each runs with several numbers of threads, and a .tflite with
-XNNPACK, without it, and with delegates of your own; they take turns, so that what disturbs the machine disturbs them all.
+Give it every format that edge-convert made of a network. Each runs with several numbers of threads; a .tflite with
+XNNPACK, without it, and with delegates of your own, an .onnx on TensorRT too where that is installed. They take turns, so
+that what disturbs the machine disturbs them all.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.bench.machine import busy, cores, this_machine
 from edge.cli.exits import FAILED_GATE, OK, Parser, exit_status
+
+if TYPE_CHECKING:
+    from edge.bench.candidates import Gpu
 
 USUAL_THREADS = (1, 2, 4)
 # What [model] threads takes.
@@ -39,11 +44,19 @@ def main(argv: list[str] | None = None) -> int:
         "--delegate", action="append", default=[], metavar="LIB.so", help="an external delegate to try too, such as a Coral's"
     )
     parser.add_argument(
+        "--precision",
+        choices=["auto", "fp16", "fp32", "int8"],
+        default="auto",
+        help="of engines on TensorRT (default auto: int8 for a model with Q/DQ nodes, else fp16 where this GPU gains by it)",
+    )
+    parser.add_argument("--python", metavar="PATH", help="interpreter that can import tensorrt and pycuda")
+    parser.add_argument("--cache", metavar="DIR", help="folder of the engines (default: where edge-run looks for them)")
+    parser.add_argument(
         "--max-drop",
         type=_number,
         default=1.0,
         metavar="POINTS",
-        help="accuracy that may be lost against the float (default 1.0)",
+        help="accuracy that may be lost against the float original, its own or the best one (default 1.0)",
     )
     parser.add_argument("--unproven", action="store_true", help="models whose accuracy nobody has measured may be chosen")
     parser.add_argument("--seconds", type=_seconds, default=10.0, metavar="S", help="for all measuring together (default 10)")
@@ -56,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # Imported late: --help and a mistake in the flags answer at once, without OpenCV.
     import msgspec
 
-    from edge.bench.candidates import LeftOut, Opened, describe, open_all
+    from edge.bench.candidates import LeftOut, Opened, Ways, describe, open_all
     from edge.bench.choose import Budget, choose
     from edge.bench.measure import take_turns
     from edge.bench.report import config_lines, left_out_lines, report, table
@@ -64,13 +77,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
     threads = arguments.threads or [count for count in USUAL_THREADS if count <= cores()]
     load, machine = busy(), this_machine()
+    described = describe([path.expanduser() for path in arguments.models])
+    left_out = [one for one in described if isinstance(one, LeftOut)]
+    found = [one for one in described if not isinstance(one, LeftOut)]
+    gpu = _gpu(arguments) if any(model.suffix == ".onnx" for model, _ in found) else None
+    ways = Ways(tuple(threads), tuple(_from_anywhere(given) for given in arguments.delegate), gpu)
+    stay_open = ways.stay_open(found)
     opened: list[Opened] = []
-    left_out: list[LeftOut] = []
-    for found in describe([path.expanduser() for path in arguments.models]):
-        if isinstance(found, LeftOut):
-            left_out.append(found)
-            continue
-        for one in open_all(*found, threads, [_library(given) for given in arguments.delegate]):
+    for model, candidate in found:
+        for one in open_all(model, candidate, ways, stay_open):
             opened.append(one) if isinstance(one, Opened) else left_out.append(one)
     progress = _Progress()
     measured, failed = take_turns(opened, arguments.seconds, arguments.seed, progress) if opened else ([], [])
@@ -79,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
     budget = Budget(arguments.max_drop, arguments.unproven)
     choice = choose(measured, budget)
     reasons, notes = why(choice, measured, budget), _notes(load, machine.governor)
-    bench = report(machine, measured, left_out, choice, budget, arguments.seed, reasons, notes)
+    bench = report(machine, measured, left_out, choice, budget, arguments.seed, reasons, notes, gpu)
     if arguments.json:
         print(msgspec.json.encode(bench).decode())
     else:
@@ -88,6 +103,20 @@ def _run(arguments: argparse.Namespace) -> int:
         _print(reasons)
         _print([] if bench.choice is None else ["", config_lines(bench.choice)])
     return FAILED_GATE if choice.chosen is None else OK
+
+
+def _gpu(arguments: argparse.Namespace) -> Gpu | None:
+    from edge.bench.candidates import Gpu
+    from edge.config import TensorRtSettings
+    from edge.runtime.trt_process import find_python
+
+    named = None if arguments.python is None else _from_anywhere(arguments.python)
+    cache = None if arguments.cache is None else str(Path(arguments.cache).expanduser().absolute())
+    python = find_python(named)
+    if python is None:
+        return None
+    settings = TensorRtSettings(precision=arguments.precision, python=named, cache=cache)
+    return Gpu(python, settings, _Once("TensorRT builds engines: minutes, once for each model; --seconds does not count them"))
 
 
 def _notes(load: float, governor: str | None) -> list[str]:
@@ -104,8 +133,8 @@ def _print(lines: Sequence[str]) -> None:
         print(line)
 
 
-def _library(given: str) -> str:
-    """A delegate as edge-run finds it from anywhere; a name that is no file here is the loader's to find."""
+def _from_anywhere(given: str) -> str:
+    """A library or program as edge-run finds it from anywhere; a name that is no file here is the system's to find."""
     path = Path(given).expanduser()
     return str(path.absolute()) if "/" in given or path.is_file() else given
 
@@ -132,6 +161,18 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to 3600")
     return seconds
+
+
+class _Once:
+    """A line on standard error, however often it is called."""
+
+    def __init__(self, text: str) -> None:
+        self._text: str | None = text
+
+    def __call__(self) -> None:
+        if self._text is not None:
+            print(f"edge-bench: {self._text}", file=sys.stderr, flush=True)
+        self._text = None
 
 
 class _Progress:

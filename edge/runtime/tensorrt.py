@@ -132,16 +132,43 @@ def open_tensorrt(content: bytes, settings: TensorRtSettings, threads: int = 1, 
     python = find_python(settings.python)
     if python is None:
         return cpu()
+    try:
+        return open_engine(content, settings, python, model, cpu)
+    except EngineError as error:
+        log.warning("%s runs on the CPU, not on TensorRT: %s", model or "the model", error)
+        return cpu()
+
+
+def open_engine(
+    content: bytes,
+    settings: TensorRtSettings,
+    python: str,
+    model: Path | None = None,
+    cpu: Callable[[], Runtime] | None = None,
+    building: Callable[[], object] | None = None,
+) -> TensorRtRuntime:
+    """The model's engine, from the cache or built now.
+
+    Args:
+        content: the .onnx, already verified.
+        settings: how.
+        python: the interpreter that has TensorRT.
+        model: where the content came from.
+        cpu: opens what takes over when calls fail; without it, they raise EngineError.
+        building: called before a build, which may take minutes.
+
+    Raises:
+        EngineError: this GPU cannot do it well, or the engine is not built or does not load.
+    """
     worker = Worker(python)
     try:
         machine = describe(worker)
         precision = choose_precision(settings.precision, content, machine)
         engines = Engines(engine_folder(settings.cache))
-        return _open(engines, worker, machine, precision, content, settings.timeout, model, cpu)
-    except EngineError as error:
+        return _open(engines, worker, machine, precision, content, settings.timeout, model, cpu, building)
+    except EngineError:
         worker.kill()
-        log.warning("%s runs on the CPU, not on TensorRT: %s", model or "the model", error)
-        return cpu()
+        raise
 
 
 def _open(
@@ -152,7 +179,8 @@ def _open(
     content: bytes,
     timeout: float,
     model: Path | None,
-    cpu: Callable[[], Runtime],
+    cpu: Callable[[], Runtime] | None,
+    building: Callable[[], object] | None,
 ) -> TensorRtRuntime:
     key = engine_key(content, machine, precision)
     record = engines.find(key)
@@ -163,6 +191,8 @@ def _open(
             log.warning("%s does not load (%s); it is built again", engines.path(key), error)
             engines.remove(key)
     log.info("building a TensorRT engine (%s) of %s for %s: minutes, once", precision, model or "the model", machine.device)
+    if building is not None:
+        building()
     record = engines.build(worker, machine, content, precision, model, waiting=_starting())
     try:
         return TensorRtRuntime(worker, engines.path(key), record, timeout, cpu)
