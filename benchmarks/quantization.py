@@ -23,7 +23,7 @@ from converters.build import Builder
 from converters.case import Case, open_case
 from converters.compress.samples import NOISE, REMEMBERED, Calibration, make_up
 from converters.formats import FORMATS
-from converters.judge import load
+from converters.judge import open_built
 from converters.loading.model import keras_of
 from converters.progress import unseen
 from converters.proof.compare import latencies
@@ -34,7 +34,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def builder(case: Case, calibration: Calibration, method: Method | None = None) -> Builder:
-    return Builder(case.model, case.resolved.input, calibration, unseen, case.source.sha256, method)
+    return Builder(case.model, case.resolved.input, calibration, unseen, method)
 
 
 class Meter:
@@ -48,7 +48,7 @@ class Meter:
         """Agreement, accuracy, largest difference of a probability, bytes, milliseconds."""
         form = FORMATS[flag]
         built = made.build(form, in_float, forced=True)
-        classifier = load(self._case, form, built, flag)
+        classifier = open_built(self._case, form, built, flag)
         scores = np.stack([classifier.scores(picture) for picture in self._pixels])
         said: NDArray[np.int64] = scores.argmax(axis=1)
         return (
@@ -89,7 +89,7 @@ def report(path: Path, data: Path, keep: Sequence[int], rows: int) -> None:
     print("\n| in float | agreement | accuracy | kB | ms | layers |\n|---|---|---|---|---|---|")
     with builder(case, case.calibration) as made:
         for count in (0, *keep):
-            worst = made.worst(count) if count else ()
+            worst = made.worst(FORMATS["int8"], count) if count else ()
             agreement, right, _, size, time = meter("int8", made, worst)
             print(
                 f"| {count} | {agreement:.2%} | {right:.2%} | {size / 1000:.1f} | {time:.3f} | {', '.join(worst)} |", flush=True

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from converters.build import Builder, Built
 from converters.case import open_case
 from converters.formats import FORMATS, Format
-from converters.judge import load
+from converters.judge import open_built
 from converters.progress import unseen
 from converters.proof.compare import latencies
 from converters.quiet import import_tensorflow, quiet
@@ -90,7 +90,7 @@ def report(path: Path, data: Path) -> None:
     tensors = to_tensor(case.calibration.pixels, spec)
     made: list[tuple[str, Format, Built | str]] = []
     with (
-        Builder(case.model, spec, case.calibration, unseen, case.source.sha256) as builder,
+        Builder(case.model, spec, case.calibration, unseen) as builder,
         tempfile.TemporaryDirectory() as folder,
     ):
         saved = Path(folder)
@@ -107,7 +107,7 @@ def report(path: Path, data: Path) -> None:
             except Exception as error:  # noqa: BLE001  what a tool cannot do is part of the comparison
                 made.append((title, form, f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"))
     print(f"\n## {path.name}\n\n| tool | agreement | accuracy | kB | ms |\n|---|---|---|---|---|")
-    working = [(title, built, load(case, form, built, "a")) for title, form, built in made if isinstance(built, Built)]
+    working = [(title, built, open_built(case, form, built, "a")) for title, form, built in made if isinstance(built, Built)]
     times = latencies([(classifier, pixels) for *_, classifier in working])
     for (title, built, classifier), time in zip(working, times, strict=True):
         said = np.stack([classifier.scores(picture) for picture in pixels]).argmax(axis=1)

@@ -22,8 +22,10 @@ class Noise:
         self._noise += float(((exact - changed) ** 2).sum())
 
     @property
-    def sqnr_db(self) -> float:
-        """Signal to quantization noise in dB: 10 log10(sum x^2 / sum (x - x')^2), at most SILENT."""
-        if self._noise <= 0 or self._signal <= 0:
-            return SILENT if self._noise <= 0 else -SILENT
+    def sqnr_db(self) -> float | None:
+        """Signal to quantization noise in dB: 10 log10(sum x^2 / sum (x - x')^2), at most SILENT; None without any signal."""
+        if self._signal <= 0:
+            return None
+        if self._noise <= 0:
+            return SILENT
         return float(np.clip(10 * np.log10(self._signal / self._noise), -SILENT, SILENT))

@@ -33,7 +33,8 @@ class Histogram:
         Raises:
             ValueError: one of them is not a finite number.
         """
-        flat = values.ravel()
+        # In double precision: half a step below the reach, a float32 would round up to it.
+        flat = values.ravel().astype(np.float64)
         if not flat.size:
             return
         low, high = float(flat.min()), float(flat.max())

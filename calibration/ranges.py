@@ -18,7 +18,7 @@ class Ranges:
     """What one observation gave.
 
     Attributes:
-        network: sha256 of the file that the network came from.
+        network: sha256 of the float graph and of how its input is made.
         graph: whose tensors they are; the same network has others as ONNX than as TFLite.
         method: how each was chosen.
         rows: number of pictures. seen: sha256 of their pixels, as the network saw them.

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.choose import Method
 from calibration.ranges import Ranges
-from converters.compress.activations import observe, watch_onnx, watch_tflite
-from converters.compress.qdq import to_qdq
+from converters.compress.activations import Watch, observe, watch_onnx, watch_tflite
+from converters.compress.flatbuffer import input_name, operators, without_names
+from converters.compress.qdq import quantized_layers, to_qdq
 from converters.compress.quantize import left_in_float, quantize
 from converters.compress.samples import Calibration
 from converters.compress.sensitivity import LayerNoise, alone, describe, layers_of, noise_at_layers
-from converters.export.onnx import to_onnx
-from converters.export.tflite import save_fixed, to_tflite, without_names
+from converters.export.onnx import INPUT, OUTPUT, to_onnx
+from converters.export.tflite import save_fixed, to_tflite
 from converters.formats import Format
 from converters.loading.model import FloatModel
 from converters.progress import Progress
 from converters.proof.provenance import digest
 from edge.emotion.manifest import InputSpec
-from edge.emotion.preprocess import to_batch, to_tensor
+from edge.emotion.preprocess import pixel_table, to_batch, to_tensor
 from edge.errors import DataError
 
 # Pictures that noise is measured with; a hundred more move no figure by half a dB.
 LISTENED = 64
+TFLITE, ONNX = "tflite", "onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,14 @@ class Built:
     Attributes:
         content: of its file.
         ranges: that its whole numbers stand for; None for float.
+        given: whether the ranges came from an earlier conversion.
         layers: the noise at each, in the order in which they run; only of INT8 TFLite.
         in_float: layers that were left in float, worst first.
     """
 
     content: bytes
     ranges: Ranges | None = None
+    given: bool = False
     layers: tuple[LayerNoise, ...] = ()
     in_float: tuple[str, ...] = ()
 
@@ -58,7 +64,6 @@ class Builder:
         spec: InputSpec,
         calibration: Calibration,
         progress: Progress,
-        network: str,
         method: Method | None = None,
         given: Sequence[Ranges] = (),
     ) -> None:
@@ -69,27 +74,22 @@ class Builder:
             spec: its input, channels last.
             calibration: pictures to observe ranges with.
             progress: see `Progress`.
-            network: sha256 of the file that the network came from, which ranges are kept under.
             method: how a range is chosen; None is the best for the pictures.
             given: ranges of an earlier conversion, used instead of observing.
-
-        Raises:
-            DataError: given ranges are those of another network.
         """
         self._model, self._spec, self._calibration, self._progress = model, spec, calibration, progress
-        self._network, self._method = network, method or calibration.method
+        self._method: Method = method or calibration.method
         self._given = {ranges.graph: ranges for ranges in given}
-        for ranges in given:
-            if ranges.network != network:
-                raise DataError(
-                    f"--ranges: made for the network {ranges.network[:12]}…, this one is {network[:12]}…; leave the flag out"
-                )
         self._observed: dict[str, Ranges] = {}
-        self._alone: dict[str, float] = {}
+        self._alone: dict[str, dict[str, float]] = {TFLITE: {}, ONNX: {}}
 
     def __enter__(self) -> Builder:
         self._folder = tempfile.TemporaryDirectory(prefix="edge-convert-")
-        save_fixed(self._model, self._spec.height, self._spec.width, Path(self._folder.name))
+        try:
+            save_fixed(self._model, self._spec.height, self._spec.width, Path(self._folder.name))
+        except BaseException:
+            self._folder.cleanup()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,7 +104,7 @@ class Builder:
             forced: whether layers that have no whole-number form may stay in float too.
 
         Raises:
-            DataError: the format cannot hold this network.
+            DataError: the format cannot hold this network, or the given ranges are those of another.
         """
         match form.flag:
             case "fp32":
@@ -114,16 +114,18 @@ class Builder:
             case "onnx-fp32":
                 return Built(self._onnx)
             case "onnx-int8":
-                ranges = self._ranges("onnx")
-                return Built(to_qdq(self._onnx, ranges.tensors, in_float), ranges, in_float=tuple(in_float))
+                ranges = self._ranges(ONNX)
+                content = to_qdq(self._onnx, ranges.tensors, in_float)
+                return Built(content, ranges, ONNX in self._given, in_float=tuple(in_float))
         return Built(without_names(to_tflite(Path(self._folder.name), form.quantization)))
 
-    def worst(self, count: int) -> tuple[str, ...]:
-        """The layers that do most harm when they alone are INT8, the worst first."""
-        if not self._alone:
-            # The float pictures, not those of the gate: what is measured later must not have chosen.
-            self._alone = alone(self._float, self._ranges("tflite").tensors, self._pictures("NHWC")[:LISTENED], self._progress)
-        return tuple(list(self._alone)[:count])
+    def worst(self, form: Format, count: int) -> tuple[str, ...]:
+        """The layers that do most harm to a whole-number artifact when they alone are INT8, the worst first."""
+        graph = ONNX if form.flag == "onnx-int8" else TFLITE
+        if not self._alone[graph]:
+            # Of the pictures that calibrated, not those of the gate: what is measured later must not have chosen.
+            self._alone[graph] = self._onnx_alone() if graph == ONNX else self._tflite_alone()
+        return tuple(list(self._alone[graph])[:count])
 
     @cached_property
     def _float(self) -> bytes:
@@ -133,37 +135,76 @@ class Builder:
     def _onnx(self) -> bytes:
         return to_onnx(self._model, self._spec.height, self._spec.width)
 
+    def _tflite_alone(self) -> dict[str, float]:
+        content, ranges, layers = self._float, self._ranges(TFLITE).tensors, layers_of(self._float)
+        pictures, last = self._pictures("NHWC", LISTENED), operators(content)[-1].tensor
+
+        def answer(in_float: Sequence[str] | None) -> NDArray[np.float32]:
+            kept = None if in_float is None else {layers[name].tensor for name in in_float}
+            made = content if kept is None else quantize(content, ranges, kept, whole_ends=False)
+            return _answers(watch_tflite(made), last, pictures)
+
+        return alone(list(layers), answer, self._progress)
+
+    def _onnx_alone(self) -> dict[str, float]:
+        content, ranges, pictures = self._onnx, self._ranges(ONNX).tensors, self._pictures("NCHW", LISTENED)
+
+        def answer(in_float: Sequence[str] | None) -> NDArray[np.float32]:
+            return _answers(watch_onnx(content if in_float is None else to_qdq(content, ranges, in_float)), OUTPUT, pictures)
+
+        return alone(quantized_layers(content), answer, self._progress)
+
     def _whole(self, in_float: Sequence[str], forced: bool) -> Built:
-        ranges, layers = self._ranges("tflite"), layers_of(self._float)
+        ranges, layers = self._ranges(TFLITE), layers_of(self._float)
         content = quantize(self._float, ranges.tensors, {layers[name].tensor for name in in_float})
         kept = self._kept(content, in_float, forced)
-        here = noise_at_layers(self._float, content, self._pictures("NHWC")[:LISTENED])
-        return Built(without_names(content), ranges, describe(here, self._alone, self._float, kept), kept)
+        here = noise_at_layers(self._float, content, self._pictures("NHWC", LISTENED))
+        noise = describe(here, self._alone[TFLITE], self._float, kept)
+        return Built(without_names(content), ranges, TFLITE in self._given, noise, kept)
 
     def _kept(self, content: bytes, in_float: Collection[str], forced: bool) -> tuple[str, ...]:
         names = {operator.tensor: name for name, operator in layers_of(self._float).items()}
-        others = [operator for operator in left_in_float(content) if names.get(operator.tensor, operator.layer) not in in_float]
+        found = {names.get(operator.tensor, operator.layer): operator.kind for operator in left_in_float(content)}
+        others = [name for name in found if name not in in_float]
         if others and not forced:
-            what = ", ".join(f"{operator.kind} ({names.get(operator.tensor, operator.layer)})" for operator in others[:3])
+            what = ", ".join(f"{found[name]} ({name})" for name in others[:3])
             raise DataError(
                 f"{self._model.path}: TFLite has no whole-number form of {what}; "
                 "leave such layers in float with --keep-float 1, or take --dynamic"
             )
-        return (*in_float, *(names.get(operator.tensor, operator.layer) for operator in others))
+        return (*in_float, *others)
 
     def _ranges(self, graph: str) -> Ranges:
-        if graph in self._given:
-            return self._given[graph]
+        network = self._identity(graph)
+        if (given := self._given.get(graph)) is not None:
+            if given.network != network:
+                raise DataError(
+                    f"--ranges: made for another network than {self._model.path}, or for another input or version of TensorFlow; "
+                    "leave the flag out, then they are made again"
+                )
+            return given
         if graph not in self._observed:
-            pixels, whole = self._calibration.pixels, graph == "tflite"
-            watch = watch_tflite(self._float) if whole else watch_onnx(self._onnx)
-            pictures = self._progress(self._pictures("NHWC" if whole else "NCHW"), "observing ranges")
-            tensors: Mapping[str, tuple[float, float]] = observe(watch, pictures, self._method)
-            self._observed[graph] = Ranges(self._network, graph, self._method, len(pixels), digest(pixels), tensors)
+            tflite = graph == TFLITE
+            watch = watch_tflite(self._float) if tflite else watch_onnx(self._onnx)
+            pictures = self._pictures("NHWC" if tflite else "NCHW", len(self._calibration.pixels))
+            tensors = observe(watch, self._progress(pictures, "observing ranges"), self._method)
+            # The contract knows it: whatever the pictures are, a pixel is 0 to 255.
+            table = pixel_table(self._spec)
+            entry = input_name(self._float) if tflite else INPUT
+            tensors[entry] = (min(float(table.min()), 0.0), max(float(table.max()), 0.0))
+            seen = digest(self._calibration.pixels)
+            self._observed[graph] = Ranges(network, graph, self._method, len(pictures), seen, tensors)
         return self._observed[graph]
 
-    def _pictures(self, layout: str) -> list[NDArray[np.float32]]:
-        import msgspec
+    def _identity(self, graph: str) -> str:
+        """sha256 of the float graph and of how its input is made: what ranges belong to."""
+        content = self._float if graph == TFLITE else self._onnx
+        return hashlib.sha256(msgspec.json.encode(self._spec) + content).hexdigest()
 
+    def _pictures(self, layout: str, count: int) -> list[NDArray[np.float32]]:
         spec = msgspec.structs.replace(self._spec, layout=layout)
-        return [to_batch(to_tensor(picture, spec), spec) for picture in self._calibration.pixels]
+        return [to_batch(to_tensor(picture, spec), spec) for picture in self._calibration.pixels[:count]]
+
+
+def _answers(watch: Watch, last: str, pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.concatenate([watch(picture)[last] for picture in pictures])

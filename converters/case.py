@@ -73,7 +73,9 @@ def open_case(request: Request, progress: Progress) -> Case:
     if data is not None:
         calibration = choose(data.train, resolved.input, request.samples, request.seed)
     else:
-        calibration = make_up(keras_of(model), resolved.input, request.samples, request.seed, progress)
+        # Ranges that are given need no pictures; noise is measured with these, and any will do for that.
+        network = None if request.ranges else keras_of(model)
+        calibration = make_up(network, resolved.input, request.samples, request.seed, progress)
     return Case(
         request=request,
         model=model,

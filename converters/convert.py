@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from calibration.ranges import Ranges, from_json, to_json
-from converters.build import Builder
+from converters.build import ONNX, TFLITE, Builder
 from converters.case import Case, open_case
 from converters.formats import FORMATS
-from converters.judge import Judged, judge, load
+from converters.judge import Judged, judge, open_built
 from converters.outputs import Outputs, Page, check_free, check_outputs, plan, plan_page, stem_of, write_all
 from converters.progress import Progress
 from converters.proof.page import page
@@ -50,13 +50,14 @@ def convert(request: Request, progress: Progress, watch: Watch = unwatched) -> t
     if request.source.exists():
         check_outputs(list(outputs.values()), request.force)
         check_free([paper.good], request.force)
-    given = tuple(_read_ranges(path) for path in request.ranges)
+    given = tuple(_read_ranges(path, request.formats) for path in request.ranges)
     case = open_case(request, progress)
-    model, pruned = shrink(case, request.folder / f"{stem}.finetune", progress, watch)
+    model, pruned = shrink(case, request.folder / f"{stem}.finetune{request.finetune}", progress, watch)
     reports, files = [], {}
-    with Builder(model, case.resolved.input, case.calibration, progress, case.source.sha256, request.method, given) as builder:
-        plain = builder.build(FORMATS["fp32"])
-        exact = load(case, FORMATS["fp32"], plain, "float32")
+    with Builder(case.model, case.resolved.input, case.calibration, progress) as original:
+        plain = original.build(FORMATS["fp32"])
+        exact = open_built(case, FORMATS["fp32"], plain, "float32")
+    with Builder(model, case.resolved.input, case.calibration, progress, request.method, given) as builder:
         for name in request.formats:
             log.info("converting to %s", name)
             judged, first = _attempts(case, name, builder, exact, outputs[name], progress)
@@ -75,13 +76,13 @@ def _attempts(
 
     def once(in_float: Sequence[str]) -> Judged:
         built = builder.build(form, in_float, forced=bool(case.request.keep_float))
-        classifier = load(case, form, built, output.artifact.name)
+        classifier = open_built(case, form, built, output.artifact.name)
         return judge(case, form, built, classifier, exact, output.artifact, progress)
 
     first = once(())
     if first.comparison.verdict != "failed" or not form.whole or not case.request.keep_float:
         return first, None
-    return once(builder.worst(case.request.keep_float)), first
+    return once(builder.worst(form, case.request.keep_float)), first
 
 
 def _files(output: Outputs, judged: Judged, report: Report) -> dict[Path, bytes]:
@@ -114,13 +115,17 @@ def _write(
         stale.unlink(missing_ok=True)
 
 
-def _read_ranges(path: Path) -> Ranges:
+def _read_ranges(path: Path, formats: Sequence[str]) -> Ranges:
     try:
-        return from_json(path.read_bytes())
+        ranges = from_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); --ranges names a .ranges.json of edge-convert") from None
     except ValueError as error:
         raise DataError(f"{path}: {error}; --ranges names a .ranges.json of edge-convert") from None
+    flag = {TFLITE: "int8", ONNX: "onnx-int8"}.get(ranges.graph)
+    if flag not in formats:
+        raise DataError(f"{path}: holds the ranges of {ranges.graph}, which no format that is asked for uses; add --{flag}")
+    return ranges
 
 
 def _json(content: Any) -> bytes:

@@ -48,7 +48,7 @@ class Judged:
         return self.classifier.manifest
 
 
-def load(case: Case, form: Format, built: Built, file: str) -> Classifier:
+def open_built(case: Case, form: Format, built: Built, file: str) -> Classifier:
     """An artifact in the device's runtime; its manifest has no golden scores yet, and the temperature that was given.
 
     Args:
@@ -57,13 +57,11 @@ def load(case: Case, form: Format, built: Built, file: str) -> Classifier:
         file: its name.
     """
     spec = case.resolved.input
-    calibrated = {
-        "calibrated_with": case.calibration.kind,
-        "calibrated_rows": len(case.calibration.pixels),
-    }
     made_with: dict[str, object] = {}
     if built.ranges is not None:
-        made_with = {**calibrated, "ranges": built.ranges.method, "ranges_sha256": built.ranges.digest}
+        kind = "ranges of an earlier conversion" if built.given else case.calibration.kind
+        made_with = {"calibrated_with": kind, "calibrated_rows": built.ranges.rows}
+        made_with |= {"ranges": built.ranges.method, "ranges_sha256": built.ranges.digest}
     if built.in_float:
         made_with["in_float"] = list(built.in_float)
     if case.request.prune:
@@ -100,7 +98,7 @@ def judge(
 
     Args:
         case: the conversion.
-        form, built, classifier: the artifact, from `load`.
+        form, built, classifier: the artifact, from `open_built`.
         exact: the float network as TFLite, whose latency the artifact's is compared with.
         path: where it will lie, for errors.
         progress: see `Progress`.

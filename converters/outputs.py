@@ -38,8 +38,8 @@ class Page(NamedTuple):
 
 def stem_of(source: Path, pruned: float = 0.0) -> str:
     """What files made of `source` are called by; a SavedModel is a folder, whose name may hold dots."""
-    stem = source.name if source.is_dir() else source.stem
-    return f"{stem}.pruned{round(100 * pruned)}" if pruned else stem
+    stem = source.resolve().name if source.is_dir() else source.stem
+    return f"{stem}.pruned{100 * pruned:g}" if pruned else stem
 
 
 def plan(stem: str, folder: Path, form: Format) -> Outputs:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.case import Case
-from converters.compress.prune import keras_model, prune
+from converters.compress.prune import keras_model, prunable, prune
 from converters.loading.model import FloatModel
 from converters.progress import Progress
 from converters.proof.cost import parameters
@@ -44,12 +44,15 @@ def shrink(case: Case, folder: Path, progress: Progress, watch: Watch = unwatche
     if not request.prune:
         return case.model, None
     teacher = keras_model(case.model)
-    with quiet():
-        pruned = prune(teacher, request.prune, name=str(request.source))
     if request.finetune:
         if case.data is None or case.data.train.labels is None:
             raise DataError("--finetune learns from labelled pictures; give them with --data")
         check_trainable(case.model, case.resolved)
+    with quiet():
+        pruned = prune(teacher, request.prune, name=str(request.source))
+    if prunable(pruned) == prunable(teacher):
+        raise DataError(f"{request.source}: nothing goes at a ratio of {request.prune:g}: channels go in fours; raise --prune")
+    if request.finetune:
         pruned = _finetuned(case, pruned, teacher, folder, progress, watch)
     facts = Pruned(request.prune, parameters(teacher), parameters(pruned), request.finetune)
     return with_network(case.model, pruned), facts
@@ -62,10 +65,10 @@ def with_network(model: FloatModel, network: Any) -> FloatModel:
 
 
 def check_trainable(model: FloatModel, resolved: Resolved) -> None:
-    """Refuse what this project's training does not feed as the network wants it.
+    """Refuse what this project's training does not feed, or ask, as the network wants it.
 
     Raises:
-        DataError: the network takes other than square gray pictures in [-1, 1].
+        DataError: the network takes other than square gray pictures in [-1, 1], or gives logits.
     """
     spec = resolved.input
     usual = len(spec.mean) == 1 and abs(spec.mean[0] - 127.5) < 1 and abs(spec.scale[0] * 127.5 - 1) < 0.01
@@ -73,6 +76,11 @@ def check_trainable(model: FloatModel, resolved: Resolved) -> None:
         raise DataError(
             f"{model.path}: fine-tuning trains networks of square gray pictures in [-1, 1]; this one takes "
             f"{spec.height}x{spec.width} {spec.color} ({resolved.how}); prune it without --finetune and train it yourself"
+        )
+    if resolved.output.kind != "probabilities":
+        raise DataError(
+            f"{model.path}: fine-tuning trains networks that end in a softmax; this one gives logits; "
+            "prune it without --finetune and train it yourself"
         )
 
 

@@ -112,8 +112,8 @@ def hold(request: Request, progress: Progress) -> Versus:
         versions=versions(),
         labels=labels,
         measured=Rows(len(pixels[0]), f"rows of {data.name} {data.held_out_name}", digest(pixels[0])),
-        reference=_side(one, figures(one.network.bytes or 0, speeds[0], found.reference, labels)),
-        candidate=_side(other, figures(other.network.bytes or 0, speeds[1], found.artifact, labels)),
+        reference=_side(one, figures(_size(one), speeds[0], found.reference, labels)),
+        candidate=_side(other, figures(_size(other), speeds[1], found.artifact, labels)),
         agreement=found.agreement,
         largest_difference=found.difference,
         gate=found.checks,
@@ -147,3 +147,7 @@ def _latencies(sides: list[Subject], pixels: list[NDArray[np.uint8]]) -> list[fl
 def _side(side: Subject, worth: Figures) -> Side:
     network = side.network
     return Side(network.file, network.loader, network.quantization, network.preprocessing, worth)
+
+
+def _size(side: Subject) -> int:
+    return side.network.bytes or side.network.file.bytes

@@ -79,6 +79,8 @@ def _convert(argv: list[str]) -> int:
         raise DataError(f"choose a format: --int8 is what most boards want, --target names yours; see {PROG} --help")
     if arguments.finetune and not (arguments.prune and arguments.data):
         raise DataError("--finetune gets back what pruning cost, by learning from pictures: add --prune and --data")
+    if arguments.ranges and arguments.method:
+        raise DataError("--method chooses ranges anew, --ranges brings them along: give one of them")
     from converters.cli.training import progress_bar
     from converters.convert import convert
     from converters.proof.report import table
@@ -163,7 +165,7 @@ def _ending(folder: Path, verdicts: Sequence[tuple[str, str]], force: bool) -> i
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pictures")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
 
 

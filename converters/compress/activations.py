@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.choose import PERCENTILE, Method, Range, choose_range
+from calibration.choose import Method, Range, choose_range
 from calibration.observe import Histogram
+from converters.compress.flatbuffer import operators
 from edge.errors import DataError
 
 Tensors = Mapping[str, NDArray[np.float32]]
-# One picture, float32 (1, ...) as the network takes it -> its tensors by name.
+# One picture, float32 (1, ...) as the network takes it -> its tensors by name, the picture itself among them.
 Watch = Callable[[NDArray[np.float32]], Tensors]
 
 
-def observe(
-    watch: Watch, pictures: Iterable[NDArray[np.float32]], method: Method, percentile: float = PERCENTILE
-) -> dict[str, Range]:
+def observe(watch: Watch, pictures: Iterable[NDArray[np.float32]], method: Method) -> dict[str, Range]:
     """Show pictures to a network and choose the range of each of its tensors.
 
     Args:
         watch: the network, from `watch_tflite` or `watch_onnx`.
         pictures: float32 (1, ...) each.
-        method, percentile: see `calibration.choose.choose_range`.
+        method: see `calibration.choose.choose_range`.
 
     Raises:
         DataError: a tensor holds a number that is not finite.
@@ -36,11 +35,9 @@ def observe(
         for name, values in watch(picture).items():
             try:
                 seen.setdefault(name, Histogram()).add(values)
-            except ValueError:
-                raise DataError(
-                    f"tensor {name!r} is not finite on a picture to calibrate with; the weights are damaged"
-                ) from None
-    return {name: choose_range(histogram, method, percentile) for name, histogram in seen.items()}
+            except ValueError as error:
+                raise DataError(f"tensor {name!r} holds {error} on a picture that calibrates; the weights are damaged") from None
+    return {name: choose_range(histogram, method) for name, histogram in seen.items()}
 
 
 def watch_tflite(content: bytes) -> Watch:
@@ -54,13 +51,14 @@ def watch_tflite(content: bytes) -> Watch:
     )
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]
-    computed = {entry["name"], *(name for name, _ in _outputs(content))}
+    computed = {entry["name"], *(name for operator in operators(content) for name in operator.tensors)}
     details = [detail for detail in interpreter.get_tensor_details() if detail["name"] in computed]
 
     def watch(picture: NDArray[np.float32]) -> Tensors:
         interpreter.set_tensor(entry["index"], _to_whole(picture, entry))
         interpreter.invoke()
-        return dict(_values(interpreter, details))
+        values = ((detail["name"], _to_real(interpreter.get_tensor(detail["index"]), detail)) for detail in details)
+        return {name: real for name, real in values if real is not None}
 
     return watch
 
@@ -91,20 +89,14 @@ def watch_onnx(content: bytes) -> Watch:
     return watch
 
 
-def _outputs(content: bytes) -> Iterator[tuple[str, str]]:
-    from converters.compress.quantize import operators
-
-    yield from ((operator.tensor, operator.kind) for operator in operators(content))
-
-
-def _values(interpreter: Any, details: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for detail in details:
-        values = interpreter.get_tensor(detail["index"])
-        if values.dtype == np.float32:
-            yield detail["name"], values
-        elif values.dtype == np.int8 and detail["quantization"][0]:
-            scale, zero = detail["quantization"]
-            yield detail["name"], (values.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+def _to_real(values: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[np.float32] | None:
+    """The numbers that a tensor stands for; None of indices and shapes."""
+    if values.dtype == np.float32:
+        return values
+    scale, zero = detail["quantization"]
+    if values.dtype != np.int8 or not scale:
+        return None
+    return np.asarray((values.astype(np.float32) - np.float32(zero)) * np.float32(scale))
 
 
 def _to_whole(picture: NDArray[np.float32], detail: Mapping[str, Any]) -> NDArray[Any]:

@@ -8,52 +8,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from calibration.choose import Range
-from converters.compress.names import layer_name
+from converters.compress.flatbuffer import Operator, name_of, operators, read, schema, write
 from converters.quiet import import_tensorflow, quiet
 from edge.errors import DataError, first_line
 
 # Operators that move numbers without computing: they are quantized as what they move is.
 MOVING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "GATHER", "SPLIT", "UNPACK"})
-# How TensorFlow names what a SavedModel returns.
-SIGNATURE = "StatefulPartitionedCall"
 # What stands between whole numbers and float.
 BORDERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """One operator of a float .tflite, in the order in which they run.
-
-    Attributes:
-        tensor: name of its first output, by which the quantizer knows the operator.
-        kind: TFLite's name, such as CONV_2D.
-    """
-
-    tensor: str
-    kind: str
-
-    @property
-    def layer(self) -> str:
-        """Name of the Keras layer it came from; the last one has lost its name to the signature."""
-        return self.kind.lower() if self.tensor.startswith(SIGNATURE) else layer_name(self.tensor)
-
-
-def operators(content: bytes) -> list[Operator]:
-    """The operators of a .tflite that have an output which depends on the input."""
-    tools, model = _tools(), _read(content)
-    graph = model.subgraphs[0]
-    reached, found = set(graph.inputs), []
-    for node in graph.operators:
-        if reached & set(node.inputs):
-            reached |= set(node.outputs)
-            found.append(Operator(_name(graph.tensors[node.outputs[0]]), tools.opcode_to_name(model, node.opcodeIndex)))
-    return found
 
 
 def quantize(
@@ -81,8 +47,7 @@ def quantize(
     tf, _ = import_tensorflow()
     # What converters of TensorFlow call when they are given pictures instead of ranges.
     convert = importlib.import_module("tensorflow.lite.python.convert")
-    marked = _with_ranges(content, ranges)
-    ends = tf.int8 if whole_ends else tf.float32
+    marked, ends = _with_ranges(content, ranges), tf.int8 if whole_ends else tf.float32
     try:
         with quiet():
             made = convert.mlir_quantize(
@@ -95,45 +60,23 @@ def quantize(
 
 def left_in_float(content: bytes) -> list[Operator]:
     """Operators of a quantized .tflite that compute in float."""
-    tools, model = _tools(), _read(content)
-    graph = model.subgraphs[0]
-    schema = importlib.import_module("tensorflow.lite.python.schema_py_generated")
-    found = []
-    for node in graph.operators:
-        kind = tools.opcode_to_name(model, node.opcodeIndex)
-        output = graph.tensors[node.outputs[0]]
-        if kind not in BORDERS and output.type in (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16):
-            found.append(Operator(_name(output), kind))
-    return found
+    return [operator for operator in operators(content) if operator.in_float and operator.kind not in BORDERS]
 
 
 def _with_ranges(content: bytes, ranges: Mapping[str, Range]) -> bytes:
     """The float network with the ends of each tensor written beside it, as the quantizer wants them."""
-    schema = importlib.import_module("tensorflow.lite.python.schema_py_generated")
-    model = _read(content)
+    kinds, model = schema(), read(content)
     graph = model.subgraphs[0]
-    computed = {index for node in graph.operators for index in node.outputs} | set(graph.inputs)
-    for index in computed:
+    reached = set(graph.inputs)
+    for node in graph.operators:
+        reached |= set(node.outputs) if reached & set(node.inputs) else set()
+    for index in reached:
         tensor = graph.tensors[index]
-        if tensor.type != schema.TensorType.FLOAT32:
+        if tensor.type != kinds.TensorType.FLOAT32:
             continue
-        name = _name(tensor)
-        if name not in ranges:
+        if (name := name_of(tensor)) not in ranges:
             raise DataError(f"the ranges know nothing of tensor {name!r}; they were made for another network, make them again")
         low, high = ranges[name]
-        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization = kinds.QuantizationParametersT()
         tensor.quantization.min, tensor.quantization.max = [np.float32(low)], [np.float32(high)]
-    return bytes(_tools().convert_object_to_bytearray(model))
-
-
-def _name(tensor: Any) -> str:
-    """Shipped artifacts have none."""
-    return (tensor.name or b"").decode()
-
-
-def _read(content: bytes) -> Any:
-    return _tools().read_model_from_bytearray(bytearray(content))
-
-
-def _tools() -> Any:
-    return importlib.import_module("tensorflow.lite.tools.flatbuffer_utils")
+    return write(model)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibration.choose import Method
 from calibration.select import appearance_strata, stratified
 from calibration.synthetic import pink_noise
-from converters.compress.dream import GROUP, dream, remembers
+from converters.compress.dream import dream, remembers
 from converters.datasets import Split
 from converters.progress import Progress
 from edge.emotion.manifest import InputSpec
@@ -71,12 +71,12 @@ def make_up(network: Any, spec: InputSpec, count: int, seed: int, progress: Prog
     Args:
         network: the Keras model; None where there is none behind the file.
         spec: the network's input.
-        count: how many; a network is asked for no more than one group, which says all it knows.
+        count: how many; fewer of what a network remembers, which says all it knows.
         seed: the same seed gives the same pictures.
         progress: see `Progress`.
     """
     if network is not None and remembers(network):
-        return Calibration(dream(network, spec, min(count, GROUP), seed, progress), REMEMBERED)
+        return Calibration(dream(network, spec, seed, progress)[:count], REMEMBERED)
     return Calibration(pink_noise(count, (spec.height, spec.width, spec.channels), seed), NOISE)
 
 

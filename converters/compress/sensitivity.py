@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.choose import Range
-from calibration.noise import Noise
+from calibration.noise import SILENT, Noise
 from converters.compress.activations import watch_tflite
+from converters.compress.flatbuffer import Operator, operators
 from converters.compress.names import unique
-from converters.compress.quantize import MOVING, Operator, operators, quantize
+from converters.compress.quantize import MOVING
 from converters.progress import Progress
+
+Pictures = Sequence[NDArray[np.float32]]
 
 
 class LayerNoise(msgspec.Struct, frozen=True):
@@ -40,7 +42,7 @@ def layers_of(content: bytes) -> dict[str, Operator]:
 
 
 def noise_at_layers(exact: bytes, changed: bytes, pictures: Iterable[NDArray[np.float32]]) -> dict[str, float]:
-    """Signal to quantization noise at the output of every layer, in dB.
+    """Signal to quantization noise at the output of every layer that gives any signal, in dB.
 
     Args:
         exact: the float .tflite.
@@ -55,26 +57,29 @@ def noise_at_layers(exact: bytes, changed: bytes, pictures: Iterable[NDArray[np.
         for tensor, noise in noises.items():
             if tensor in left and tensor in right:
                 noise.add(left[tensor], right[tensor])
-    return {names[tensor]: noise.sqnr_db for tensor, noise in noises.items()}
+    found = {names[tensor]: noise.sqnr_db for tensor, noise in noises.items()}
+    return {name: level for name, level in found.items() if level is not None}
 
 
 def alone(
-    content: bytes, ranges: Mapping[str, Range], pictures: Sequence[NDArray[np.float32]], progress: Progress
+    layers: Sequence[str], answer: Callable[[Sequence[str] | None], NDArray[np.float32]], progress: Progress
 ) -> dict[str, float]:
-    """For every layer: signal to noise of the network's answer (its last tensor) when this layer alone is INT8, in dB; the
-    worst first.
+    """For every layer: signal to noise of the network's answer when this layer alone is INT8, in dB; the worst first.
 
     Noises of layers add up where they are small, so the layers at the head of the list are those that are worth leaving
     in float.
+
+    Args:
+        layers: their names.
+        answer: what the network says, float32 (N, classes), with these layers in float; None is the float network.
+        progress: see `Progress`.
     """
-    layers = layers_of(content)
-    truth = _answers(content, pictures)
-    found = {}
+    truth, found = answer(None), {}
     for name in progress(list(layers), "each layer alone"):
-        others = {operator.tensor for other, operator in layers.items() if other != name}
         noise = Noise()
-        noise.add(truth, _answers(quantize(content, ranges, others, whole_ends=False), pictures))
-        found[name] = noise.sqnr_db
+        noise.add(truth, answer([other for other in layers if other != name]))
+        level = noise.sqnr_db
+        found[name] = SILENT if level is None else level
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -85,12 +90,8 @@ def describe(
     return tuple(
         LayerNoise(name, operator.kind, round(here[name], 1), _rounded(alone_db.get(name)), name in kept)
         for name, operator in layers_of(content).items()
+        if name in here
     )
-
-
-def _answers(content: bytes, pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    watch, last = watch_tflite(content), operators(content)[-1].tensor
-    return np.concatenate([watch(picture)[last] for picture in pictures]).astype(np.float64)
 
 
 def _rounded(value: float | None) -> float | None:

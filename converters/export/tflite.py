@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 from converters.loading.model import FloatModel
@@ -61,12 +60,3 @@ def to_tflite(folder: Path, quantization: Quantization) -> bytes:
             return bytes(converter.convert())
     except Exception as error:  # noqa: BLE001  the converter raises its own kind, ValueError, RuntimeError or a bare Exception
         raise DataError(f"TFLite cannot take this network as {quantization} ({first_line(error)})") from None
-
-
-def without_names(content: bytes) -> bytes:
-    """The same network without the names of its tensors: 6 kB of the 109 of a micro network, and nothing that runs reads them."""
-    # TensorFlow's own tool, with which its converter writes INT8 files too.
-    tools = importlib.import_module("tensorflow.lite.tools.flatbuffer_utils")
-    model = tools.read_model_from_bytearray(bytearray(content))
-    tools.strip_strings(model)
-    return bytes(tools.convert_object_to_bytearray(model))

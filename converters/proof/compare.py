@@ -137,7 +137,7 @@ def _decided_agreement(reference: NDArray[np.float32], after: NDArray[np.int64])
     decided = ordered[:, -1] - ordered[:, -2] >= DECIDED
     before = reference.argmax(axis=1)[decided]
     shares = np.bincount(before, minlength=reference.shape[1]) / max(len(before), 1)
-    if (shares >= SPREAD_SHARE).sum() < SPREAD_CLASSES:
+    if (shares >= SPREAD_SHARE).sum() < min(SPREAD_CLASSES, len(shares)):
         return None
     return float((before == after[decided]).mean())
 

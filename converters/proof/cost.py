@@ -110,8 +110,10 @@ def onnx_cost(content: bytes) -> Cost:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or name not in constants:
             continue
         place = shapes[node.input[0] if node.op_type == "ConvTranspose" else node.output[0]]
+        # Of a map, each position; of a matrix product, each row.
+        positions = place[2:] if node.op_type.startswith("Conv") else place[:-1]
         weights += math.prod(constants[name]) + sum(math.prod(constants.get(bias, (0,))) for bias in node.input[2:])
-        total += math.prod(constants[name]) * math.prod(place[2:])
+        total += math.prod(constants[name]) * math.prod(positions)
     return Cost(weights, total)
 
 

@@ -36,8 +36,8 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """One network: size of its .tflite, median latency of one call (null where it cannot be timed), and its quality as
-    fractions; null without labels.
+    """One network: size of its .tflite (of its file where TFLite cannot take it), median latency of one call (null there),
+    and its quality as fractions; null without labels.
     """
 
     bytes: int

@@ -7,6 +7,7 @@ import time
 from converters.case import Case
 from converters.formats import Format
 from converters.judge import Judged
+from converters.proof.compare import Comparison
 from converters.proof.provenance import digest, versions
 from converters.proof.report import FORMAT, Attempt, FileFacts, Pruned, RangeFacts, Report, Rows, confidence_notes, figures
 from edge.clock import rfc3339
@@ -25,7 +26,7 @@ def make_report(
         before: how the artifact did before layers were left in float, if any were.
     """
     manifest, comparison, built = judged.manifest, judged.comparison, judged.built
-    pixels, given = case.calibration.pixels, bool(case.request.ranges)
+    pixels, given = case.calibration.pixels, built.given
     source = case.calibration.kind if case.data is None else f"rows of {case.data.name} {case.data.train_name}"
     ranges = built.ranges
     return Report(
@@ -57,7 +58,7 @@ def make_report(
         layers=built.layers,
         in_float=built.in_float,
         before_in_float=before,
-        warnings=case.warnings,
+        warnings=(*case.warnings, *_warnings(comparison)),
         notes=(*case.notes, *_notes(case, form, judged)),
     )
 
@@ -67,6 +68,14 @@ def attempt(judged: Judged) -> Attempt:
     quality = judged.comparison.artifact
     accuracy = None if quality is None else quality.accuracy
     return Attempt(judged.comparison.verdict, len(judged.built.content), accuracy, judged.comparison.agreement)
+
+
+def _warnings(comparison: Comparison) -> list[str]:
+    return (
+        []
+        if comparison.checks
+        else ["nothing could be checked: no pictures of faces, and made-up ones say nothing of this network"]
+    )
 
 
 def _notes(case: Case, form: Format, judged: Judged) -> list[str]:

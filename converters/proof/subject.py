@@ -170,7 +170,8 @@ def _plain(found: Resolved, predict: Predict, chunks: Iterable[NDArray[np.uint8]
 
 
 def _as_tflite(model: FloatModel, spec: InputSpec) -> tuple[bytes | None, str]:
-    from converters.export.tflite import save_fixed, to_tflite, without_names
+    from converters.compress.flatbuffer import without_names
+    from converters.export.tflite import save_fixed, to_tflite
 
     with tempfile.TemporaryDirectory(prefix="edge-evaluate-") as folder:
         try:

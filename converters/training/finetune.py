@@ -82,4 +82,4 @@ def _keep(model: Any, path: Path) -> None:
             return
         before, now = keras.models.load_model(path, compile=False).get_weights(), model.get_weights()
     if len(before) != len(now) or not all(np.array_equal(one, other) for one, other in zip(before, now, strict=True)):
-        raise DataError(f"{path.parent} holds the fine-tuning of another network; give another --run folder or remove it")
+        raise DataError(f"{path.parent} holds the fine-tuning of another network; remove that folder, or give another one")

@@ -41,6 +41,11 @@ def test_portions_do_not_matter_and_nothing_is_lost(portions: list[list[float]])
     assert np.array_equal(parts.counts, whole.counts)
 
 
+def test_a_value_next_to_a_power_of_two_falls_into_the_last_bin():
+    edge = np.nextafter(np.float32(1), np.float32(0))
+    assert seen(np.array([edge, -edge])).counts.sum() == 2
+
+
 def test_a_number_that_is_none_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         seen(np.array([1.0, np.nan]))
@@ -86,7 +91,10 @@ def test_noise_is_ten_log_ten_of_the_energies():
     noise.add(np.full(10, 2.0), np.full(10, 2.2))
     noise.add(np.zeros(0), np.zeros(0))
     assert noise.sqnr_db == pytest.approx(20.0)
-    assert Noise().sqnr_db == SILENT
+    assert Noise().sqnr_db is None
+    noise = Noise()
+    noise.add(np.ones(3), np.ones(3))
+    assert noise.sqnr_db == SILENT
 
 
 RANGES = Ranges("ab" * 32, "tflite", "mse", 256, "cd" * 32, {"conv;1": (-1.5, 2.25), "image": (-1.0, 1.0)})

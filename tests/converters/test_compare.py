@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from converters.proof.compare import Comparison, compare
@@ -76,6 +77,25 @@ def test_agreement_on_made_up_pictures_counts_only_when_three_classes_are_there(
     assert comparison.verdict == "unproven"
     wide = _scores(np.arange(400) % 3)
     assert compare(wide, wide, None, LABELS, LIMITS, synthetic=True).agreement == 1.0
+
+
+def test_of_two_classes_both_are_enough():
+    reference = np.eye(2, dtype=np.float32)[np.arange(400) % 2] * 0.8 + 0.1
+    broken = compare(reference, reference[:, ::-1].copy(), None, ("no", "yes"), LIMITS, synthetic=True)
+    assert broken.verdict == "failed"
+    assert compare(reference, reference, None, ("no", "yes"), LIMITS, synthetic=True).agreement == 1.0
+
+
+def test_swapped_names_fail_though_both_networks_are_named_alike():
+    truth = np.arange(700) % 7
+    swapped = truth.copy()
+    swapped[truth == 1], swapped[truth == 2] = 2, 1
+    comparison = compare(_scores(swapped), _scores(swapped), truth, LABELS, LIMITS, synthetic=False)
+    assert comparison.verdict == "failed"
+    check = next(check for check in comparison.checks if not check.passed)
+    assert check.name == "gain by another order of labels"
+    assert check.figure == pytest.approx(100 * 2 / 7)
+    assert f"{LABELS[1]} for {LABELS[2]}" in check.note
 
 
 def test_a_broken_conversion_fails_even_on_made_up_pictures():

@@ -19,7 +19,7 @@ from converters.compress.quantize import quantize
 from converters.describe import Description
 from converters.export.tflite import save_fixed, to_tflite
 from converters.formats import FORMATS
-from converters.judge import Judged, judge, load
+from converters.judge import Judged, judge, open_built
 from converters.load import load_model
 from converters.progress import unseen
 from converters.quiet import import_tensorflow, quiet
@@ -46,14 +46,14 @@ def case(testdata: Path) -> Case:
 
 
 def _judged(case: Case, builder: Builder, built: Built) -> Judged:
-    exact = load(case, FORMATS["fp32"], builder.build(FORMATS["fp32"]), "float")
-    return judge(case, INT8, built, load(case, INT8, built, "int8"), exact, Path("model.int8.tflite"), unseen)
+    exact = open_built(case, FORMATS["fp32"], builder.build(FORMATS["fp32"]), "float")
+    return judge(case, INT8, built, open_built(case, INT8, built, "int8"), exact, Path("model.int8.tflite"), unseen)
 
 
 def _converted(case: Case, changed: Case | None = None) -> Judged:
     """INT8 made in one case, judged in another."""
     made = changed or case
-    with Builder(made.model, made.resolved.input, made.calibration, unseen, made.source.sha256) as builder:
+    with Builder(made.model, made.resolved.input, made.calibration, unseen) as builder:
         return _judged(made, builder, builder.build(INT8))
 
 
@@ -150,7 +150,7 @@ def test_one_scale_for_a_whole_depthwise_layer_is_caught(case: Case, tmp_path: P
     content, spec = to_tflite(tmp_path, "float32"), case.resolved.input
     pictures = [to_batch(to_tensor(picture, spec), spec) for picture in case.calibration.pixels]
     ranges = observe(watch_tflite(content), pictures, "minmax")
-    with Builder(case.model, spec, case.calibration, unseen, case.source.sha256) as builder:
+    with Builder(case.model, spec, case.calibration, unseen) as builder:
         by_channel = _judged(case, builder, Built(quantize(content, ranges)))
         by_layer = _judged(case, builder, Built(quantize(content, ranges, per_channel=False)))
     assert _failed(by_channel) == set()

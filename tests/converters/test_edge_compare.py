@@ -12,6 +12,7 @@ import pytest
 
 from converters.cli.compare import main
 from converters.cli.convert import main as convert
+from converters.quiet import import_tensorflow, quiet
 from edge.emotion.manifest import manifest_path
 
 LABELS = [f"kind{kind}" for kind in range(7)]
@@ -80,7 +81,9 @@ def test_a_keras_file_is_the_reference_with_its_own_preprocessing(
     assert "verdict: failed (agreement is" in out
 
 
-def test_labels_in_another_order_are_the_same_classes(made: Path, run: Callable[..., tuple[int, str, str]], tmp_path: Path):
+def test_the_same_outputs_under_other_names_are_another_network(
+    made: Path, run: Callable[..., tuple[int, str, str]], tmp_path: Path
+):
     model = made / "model.int8.tflite"
     turned = tmp_path / model.name
     turned.write_bytes(model.read_bytes())
@@ -116,3 +119,19 @@ def test_networks_of_other_classes_are_refused(made: Path, run: Callable[..., tu
     status, _, err = run(model, tmp_path / model.name)
     assert status == 2
     assert "tells other, kind1" in err
+
+
+def test_a_reference_that_tflite_cannot_take_is_measured_without_its_latency(
+    made: Path, run: Callable[..., tuple[int, str, str]], tmp_path: Path
+):
+    _, keras = import_tensorflow()
+    with quiet():
+        inputs = keras.Input((24, 24, 1))
+        real, imaginary = keras.ops.fft2((inputs[..., 0], inputs[..., 0]))
+        x = keras.layers.Concatenate()([keras.layers.Flatten()(real), keras.layers.Flatten()(imaginary)])
+        keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(x)).save(tmp_path / "fourier.keras")
+    described = ["--labels", ",".join(LABELS), "--mean", "127.5", "--scale", "0.00784"]
+    status, out, _ = run(tmp_path / "fourier.keras", made / "model.fp16.tflite", *described)
+    assert status == 1
+    assert "size" in out
+    assert "latency" not in out

@@ -14,9 +14,10 @@ from calibration.ranges import from_json, to_json
 from calibration.synthetic import pink_noise
 from converters.build import Builder
 from converters.compress.activations import observe, watch_onnx, watch_tflite
+from converters.compress.flatbuffer import operators
 from converters.compress.names import layer_name, unique
-from converters.compress.quantize import left_in_float, operators, quantize
-from converters.compress.samples import NOISE, Calibration
+from converters.compress.quantize import left_in_float, quantize
+from converters.compress.samples import NOISE, REAL, Calibration
 from converters.compress.sensitivity import layers_of
 from converters.export.onnx import to_onnx
 from converters.export.tflite import save_fixed, to_tflite
@@ -79,7 +80,7 @@ def lame(tmp_path_factory: pytest.TempPathFactory) -> FloatModel:
 
 @pytest.fixture
 def builder(lame: FloatModel) -> Iterator[Builder]:
-    with Builder(lame, SPEC, Calibration(PIXELS, NOISE), unseen, "ab" * 32) as builder:
+    with Builder(lame, SPEC, Calibration(PIXELS, NOISE), unseen) as builder:
         yield builder
 
 
@@ -112,7 +113,7 @@ def test_ranges_of_another_network_are_refused(content: bytes):
 
 def test_the_worst_layers_are_found_and_float_mends_them(builder: Builder):
     exact = _answers(builder.build(FORMATS["fp32"]).content)
-    whole, worst = builder.build(FORMATS["int8"]), builder.worst(2)
+    whole, worst = builder.build(FORMATS["int8"]), builder.worst(FORMATS["int8"], 2)
     mended = builder.build(FORMATS["int8"], worst)
     assert set(worst) == {"first", "second"}
     assert mended.in_float == worst
@@ -132,10 +133,13 @@ def test_ranges_are_used_again_instead_of_pictures(builder: Builder, lame: Float
     assert before.ranges is not None
     again = from_json(to_json(before.ranges))
     other = Calibration(np.zeros_like(PIXELS), NOISE)
-    with Builder(lame, SPEC, other, unseen, "ab" * 32, given=[again]) as second:
+    with Builder(lame, SPEC, other, unseen, given=[again]) as second:
         assert second.build(FORMATS["int8"]).content == before.content
-    with pytest.raises(DataError, match="made for the network abab"):
-        Builder(lame, SPEC, other, unseen, "cd" * 32, given=[again])
+        assert second.build(FORMATS["int8"]).given
+    # The same network that sees its pictures in another range is another one.
+    spec = InputSpec(24, 24, 1, "gray", (0.0,), (1 / 255,))
+    with Builder(lame, spec, other, unseen, given=[again]) as third, pytest.raises(DataError, match="made for another network"):
+        third.build(FORMATS["int8"])
 
 
 def test_onnx_is_the_network_and_its_graph_is_clean(lame: FloatModel, builder: Builder):
@@ -146,6 +150,7 @@ def test_onnx_is_the_network_and_its_graph_is_clean(lame: FloatModel, builder: B
     assert (graph.graph.input[0].name, graph.graph.output[0].name) == ("image", "scores")
     kinds = [node.op_type for node in graph.graph.node]
     assert kinds.count("Conv") == 3
+    assert kinds[0] == "Conv", "no reshape of a picture that lies as it should"
     # One Transpose is the network's own: Flatten lays channels last before the dense layer.
     assert kinds.count("Transpose") <= 1
     np.testing.assert_allclose(_answers(made, ".onnx"), lame.predictor()(np.concatenate(PICTURES)), atol=1e-4, rtol=1e-5)
@@ -173,7 +178,7 @@ def test_batch_normalisation_is_folded_away(tmp_path: Path):
 
 
 def test_qdq_has_the_shape_that_tensorrt_fuses(model: FloatModel):
-    with Builder(model, SPEC, Calibration(PIXELS, NOISE), unseen, "ab" * 32) as builder:
+    with Builder(model, SPEC, Calibration(PIXELS, NOISE), unseen) as builder:
         exact, made = builder.build(FORMATS["onnx-fp32"]), builder.build(FORMATS["onnx-int8"])
     graph = onnx.load_from_string(made.content).graph
     source = {output: node for node in graph.node for output in node.output}
@@ -192,8 +197,62 @@ def test_qdq_has_the_shape_that_tensorrt_fuses(model: FloatModel):
     np.testing.assert_allclose(_answers(made.content, ".onnx"), _answers(exact.content, ".onnx"), atol=0.1)
 
 
+def test_the_worst_layer_of_qdq_stays_in_float(builder: Builder):
+    form, plain = FORMATS["onnx-int8"], builder.build(FORMATS["onnx-fp32"])
+    exact, worst = _answers(plain.content, ".onnx"), builder.worst(form, 1)
+    # What goes into it is quantized, so it is the second that suffers from what the first gives.
+    assert worst == ("second",)
+    whole, mended = builder.build(form), builder.build(form, worst)
+    error = [np.abs(_answers(part.content, ".onnx") - exact).mean() for part in (whole, mended)]
+    assert error[1] < 0.2 * error[0]
+    graph = onnx.load_from_string(mended.content).graph
+    made = {output: node.op_type for node in graph.node for output in node.output}
+    layers = {node.name: made.get(node.input[1]) for node in graph.node if node.op_type == "Conv"}
+    assert layers == {"first": "DequantizeLinear", "second": None, "third": "DequantizeLinear"}
+    assert builder.build(form, builder.worst(form, 99)).content == plain.content
+
+
+def test_a_layer_in_float_beside_one_in_int8_gets_the_exact_input(tmp_path: Path):
+    _, keras = import_tensorflow()
+    with quiet():
+        inputs = keras.Input((24, 24, 1))
+        x = keras.layers.ReLU()(keras.layers.Conv2D(4, 3, strides=2, name="stem")(inputs))
+        both = [keras.layers.Conv2D(4, 3, name=name)(x) for name in ("left", "right")]
+        x = keras.layers.Dense(7, name="last")(keras.layers.GlobalAveragePooling2D()(keras.layers.Add()(both)))
+        keras.Model(inputs, x).save(tmp_path / "fork.keras")
+    with Builder(load_model(tmp_path / "fork.keras"), SPEC, Calibration(PIXELS, NOISE), unseen) as fork:
+        graph = onnx.load_from_string(fork.build(FORMATS["onnx-int8"], ["left"]).content).graph
+    made = {output: node.op_type for node in graph.node for output in node.output}
+    fed = {node.name: made[node.input[0]] for node in graph.node if node.name in ("left", "right")}
+    assert fed == {"left": "Relu", "right": "DequantizeLinear"}
+
+
+def test_operators_of_several_outputs_are_quantized(tmp_path: Path):
+    _, keras = import_tensorflow()
+    with quiet():
+        inputs = keras.Input((24, 24, 1))
+        x = keras.layers.Conv2D(8, 3, strides=3)(inputs)
+        one, other = keras.ops.split(x, 2, axis=-1)
+        x = keras.layers.Dense(7)(keras.layers.Flatten()(keras.layers.Multiply()([one, other])))
+        keras.Model(inputs, x).save(tmp_path / "split.keras")
+    with Builder(load_model(tmp_path / "split.keras"), SPEC, Calibration(PIXELS, NOISE), unseen) as split:
+        exact, whole = split.build(FORMATS["fp32"]), split.build(FORMATS["int8"])
+    assert left_in_float(whole.content) == []
+    scale = np.abs(_answers(exact.content)).max()
+    np.testing.assert_allclose(_answers(whole.content), _answers(exact.content), atol=0.1 * scale)
+
+
+def test_dark_pictures_do_not_narrow_the_input(lame: FloatModel):
+    dark = Calibration((PIXELS // 8).astype(np.uint8), REAL)
+    with Builder(lame, SPEC, dark, unseen) as night:
+        ranges = [night.build(FORMATS[name]).ranges for name in ("int8", "onnx-int8")]
+    for found in ranges:
+        assert found is not None
+        assert (-1.0, 1.0) in [tuple(np.round(ends, 6)) for ends in found.tensors.values()]
+
+
 def test_half_precision_and_dynamic_are_near(model: FloatModel):
-    with Builder(model, SPEC, Calibration(PIXELS, NOISE), unseen, "ab" * 32) as builder:
+    with Builder(model, SPEC, Calibration(PIXELS, NOISE), unseen) as builder:
         exact, half, dynamic = (_answers(builder.build(FORMATS[name]).content) for name in ("fp32", "fp16", "dynamic"))
     np.testing.assert_allclose(half, exact, atol=2e-3)
     np.testing.assert_allclose(dynamic, exact, atol=5e-2)
@@ -208,7 +267,7 @@ def test_what_has_no_whole_number_form_is_named_and_may_stay_in_float(tmp_path: 
         x = keras.layers.Dense(7)(keras.layers.Flatten()(x))
         keras.Model(inputs, x).save(tmp_path / "sine.keras")
     sine = load_model(tmp_path / "sine.keras")
-    with Builder(sine, SPEC, Calibration(PIXELS, NOISE), unseen, "ab" * 32) as builder:
+    with Builder(sine, SPEC, Calibration(PIXELS, NOISE), unseen) as builder:
         with pytest.raises(DataError, match=r"no whole-number form of SIN .*--keep-float 1"):
             builder.build(FORMATS["int8"])
         made = builder.build(FORMATS["int8"], forced=True)
@@ -239,7 +298,7 @@ def test_no_two_layers_have_one_name(content: bytes):
 
 def test_nothing_of_a_builder_is_left(lame: FloatModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with Builder(dataclasses.replace(lame), SPEC, Calibration(PIXELS, NOISE), unseen, "") as builder:
+    with Builder(dataclasses.replace(lame), SPEC, Calibration(PIXELS, NOISE), unseen) as builder:
         builder.build(FORMATS["onnx-int8"])
         assert any(tmp_path.iterdir())
     assert not any(tmp_path.iterdir())

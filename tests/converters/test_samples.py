@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.compress.dream import GROUP, dream
+from converters.compress.dream import MOST, dream
 from converters.compress.samples import NOISE, REMEMBERED, make_up
 from converters.progress import unseen
 from converters.quiet import import_tensorflow, quiet
@@ -48,21 +48,34 @@ def _mean_inputs(network: Any, pixels: np.ndarray) -> list[np.ndarray]:
     return [np.asarray(values).mean(axis=(0, 1, 2)) for values in seen]
 
 
+def _far(network: Any, pixels: np.ndarray) -> float:
+    """How far the channels' means are from those of the stripes."""
+    pairs = zip(_mean_inputs(network, pixels), _mean_inputs(network, _pictures()), strict=True)
+    return float(sum(np.abs(ours - theirs).sum() for ours, theirs in pairs))
+
+
 def test_made_up_pictures_have_the_statistics_of_those_that_were_learned_from(network: Any):
-    made = dream(network, SPEC, 48, 0, unseen)
-    assert (made.shape, made.dtype) == ((48, 24, 24, 1), np.uint8)
-    noise = make_up(None, SPEC, 48, 0, unseen)
+    made = dream(network, SPEC, 0, unseen)
+    assert (made.shape, made.dtype) == ((MOST, 24, 24, 1), np.uint8)
+    noise = make_up(None, SPEC, MOST, 0, unseen)
     assert noise.kind == NOISE
-    real = _mean_inputs(network, _pictures())
-
-    def far(pixels: np.ndarray) -> float:
-        return float(sum(np.abs(a - b).sum() for a, b in zip(_mean_inputs(network, pixels), real, strict=True)))
-
-    assert far(made) < 0.2 * far(noise.pixels)
+    assert _far(network, made) < 0.2 * _far(network, noise.pixels)
 
 
 def test_a_network_is_asked_for_one_group_and_a_seed_gives_the_same(network: Any):
     first, second = (make_up(network, SPEC, 500, 3, unseen) for _ in range(2))
     assert first.kind == REMEMBERED
-    assert len(first.pixels) == GROUP
+    assert len(first.pixels) == MOST
     np.testing.assert_array_equal(first.pixels, second.pixels)
+
+
+def test_a_network_inside_a_network_is_asked_too(network: Any):
+    _, keras = import_tensorflow()
+    with quiet():
+        inputs = keras.Input((24, 24, 1))
+        outer = keras.Model(inputs, keras.layers.Activation("softmax")(network(inputs)))
+    made = make_up(outer, SPEC, MOST, 0, unseen)
+    assert made.kind == REMEMBERED
+    noise = make_up(None, SPEC, MOST, 0, unseen)
+    assert _far(network, made.pixels) < 0.2 * _far(network, noise.pixels)
+    assert "call" not in vars(network.get_layer("one")), "the layers are left as they were"

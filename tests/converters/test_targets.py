@@ -88,7 +88,7 @@ def test_a_network_is_pruned_and_learns_again_before_it_is_converted(
     assert classifier.manifest.recipe["pruned"] == 0.25
     # What it is held against is the network as it came.
     assert report["reference"]["accuracy"] > 0.8
-    assert (tmp_path / "net.pruned25.finetune" / "best.keras").exists()
+    assert (tmp_path / "net.pruned25.finetune2" / "best.keras").exists()
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,68 @@ def test_bad_input_is_one_plain_line(
     assert sentence in err
     assert err.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def lame(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The learned network with one channel 300 times as large as the others, which the next layer takes back."""
+    _, keras = import_tensorflow()
+    path = tmp_path_factory.mktemp("lame") / "lame.keras"
+    with quiet():
+        network = keras.models.load_model(learned)
+        norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        convs = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+        # Within the first block: its first convolution's output is seen by its second alone.
+        gamma, beta, *moving = norms[1].get_weights()
+        gamma[0], beta[0] = 300 * gamma[0], 300 * beta[0]
+        norms[1].set_weights([gamma, beta, *moving])
+        (kernel,) = convs[2].get_weights()
+        kernel[:, :, 0] /= 300
+        convs[2].set_weights([kernel])
+        network.save(path)
+    path.with_suffix(".toml").write_text(learned.with_suffix(".toml").read_text())
+    return path
+
+
+def test_what_int8_ruins_is_saved_by_layers_in_float_and_both_are_told(
+    lame: Path, run: Callable[..., tuple[int, str, str]], tmp_path: Path
+):
+    status, *_ = run("--int8", lame)
+    assert status == 1
+    assert not list(tmp_path.glob("*.tflite"))
+    status, out, err = run("--int8", lame, "--keep-float", "2", "--json")
+    assert status == 0, err
+    report = json.loads(out)
+    assert report["quantization"] == "int8-mixed"
+    assert len(report["in_float"]) == 2
+    assert report["before_in_float"]["verdict"] == "failed"
+    assert report["agreement"] > report["before_in_float"]["agreement"] + 0.03
+    assert open_classifier(tmp_path / "lame.int8.tflite").manifest.recipe["in_float"] == report["in_float"]
+    status, out, _ = run("--int8", lame, "--keep-float", "2", "--force")
+    assert "which took accuracy from" in out
+
+
+def test_ranges_make_the_same_file_again(learned: Path, run: Callable[..., tuple[int, str, str]], tmp_path: Path):
+    argv = ["--max-drop", "30", "--min-agreement", "0.5", "--json"]
+    assert run("--int8", "--onnx-int8", learned, *argv)[0] == 0
+    before = {name: (tmp_path / name).read_bytes() for name in ("net.int8.tflite", "net.qdq.onnx")}
+    kept = [tmp_path / f"kept.{tag}.json" for tag in ("int8", "qdq")]
+    for tag, path in zip(("int8", "qdq"), kept, strict=True):
+        (tmp_path / f"net.{tag}.ranges.json").rename(path)
+    ranges = [word for path in kept for word in ("--ranges", path)]
+    status, out, err = run("--int8", "--onnx-int8", learned, *argv, *ranges, "--samples", "3", "--force")
+    assert status == 0, err
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    for line in out.splitlines():
+        report = json.loads(line)
+        assert report["ranges"]["given"]
+        assert report["calibrated"] is None
+    for words, sentence in (
+        (["--int8", "--ranges", kept[1]], "holds the ranges of onnx, which no format that is asked for uses"),
+        (["--int8", "--ranges", kept[0], "--prune", "0.25"], "made for another network"),
+        (["--int8", "--ranges", kept[0], "--mean", "0", "--scale", "0.0039215686"], "made for another network"),
+        (["--int8", "--ranges", kept[0], "--method", "mse"], "give one of them"),
+    ):
+        status, _, err = run(*words, learned, "--force")
+        assert (status, err.count("\n")) == (2, 1), err
+        assert sentence in err
