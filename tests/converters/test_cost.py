@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from converters.export.onnx import to_onnx
 from converters.export.tflite import save_fixed, to_tflite
 from converters.load import load_model
 from converters.networks import Micro, Network, ResNet, build_network
-from converters.proof.cost import macs, parameters, tflite_cost
+from converters.proof.cost import macs, onnx_cost, parameters, tflite_cost
 from converters.quiet import import_tensorflow, quiet
 from edge.emotion.classify import DEFAULT_MODEL
 from edge.errors import DataError
@@ -104,5 +105,23 @@ def saved(network: Any, keras: Any, tmp_path_factory: pytest.TempPathFactory) ->
 def test_every_format_of_a_network_costs_the_same(saved: Path, tmp_path: Path, quantization: Any):
     model = load_model(saved)
     save_fixed(model, 24, 24, tmp_path)
-    cost = tflite_cost(to_tflite(tmp_path, quantization, np.empty(0, np.float32)))
+    cost = tflite_cost(to_tflite(tmp_path, quantization))
     assert (cost.macs, cost.parameters) == (macs(model.keep[0]), parameters(model.keep[0]))
+
+
+def test_onnx_costs_what_tflite_costs(keras: Any, tmp_path: Path):
+    layers = keras.layers
+    with quiet():
+        inputs = keras.Input((16, 16, 1))
+        x = layers.Conv2D(8, 3, strides=2)(inputs)
+        x = layers.DepthwiseConv2D(3, activation="relu")(x)
+        x = layers.Reshape((25, 8))(x)
+        x = layers.Dense(16)(x)
+        x = layers.Dense(7)(layers.GlobalAveragePooling1D()(x))
+        keras.Model(inputs, x).save(tmp_path / "net.keras")
+    model = load_model(tmp_path / "net.keras")
+    (tmp_path / "saved").mkdir()
+    save_fixed(model, 16, 16, tmp_path / "saved")
+    expected = 7 * 7 * 9 * 8 + 5 * 5 * 9 * 8 + 25 * 8 * 16 + 16 * 7
+    assert tflite_cost(to_tflite(tmp_path / "saved", "float32")).macs == expected
+    assert onnx_cost(to_onnx(model, 16, 16)).macs == expected
