@@ -245,7 +245,7 @@ PIXELS = " ".join(["7"] * 2304)
         (lambda model, folder: ["--int8", model, "--mean", "1"], "mean and scale go together"),
         (lambda model, folder: ["--int8", model, "--mean", "x"], "'x' is not a number"),
         (lambda model, folder: ["--int8", model, "--temperature", "0"], "'0' is not a number above 0"),
-        (lambda model, folder: ["--int8", model, "--samples", "0"], "'0' is not a number of pictures"),
+        (lambda model, folder: ["--int8", model, "--samples", "0"], "'0' is not a whole number from 1 on"),
         (lambda model, folder: ["--int8", model, "--shape", "big"], "'big' is not a shape"),
         (lambda model, folder: ["--int8", model, "--min-agreement", "95"], "'95' is not a share"),
         (lambda model, folder: ["--int8", model, "--labels", "a,b"], "gives 7 scores, but 2 labels"),
