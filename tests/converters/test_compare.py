@@ -98,6 +98,15 @@ def test_swapped_names_fail_though_both_networks_are_named_alike():
     assert f"{LABELS[1]} for {LABELS[2]}" in check.note
 
 
+def test_a_network_that_knows_nothing_is_not_said_to_have_its_names_swapped():
+    rng, share = np.random.default_rng(0), np.array([0.2, 0.05, 0.5, 0.25])
+    for rows in (35, 105, 1000):
+        for guess in (rng.integers(0, 4, rows), np.zeros(rows, np.int64)):
+            scores = _scores(guess)
+            comparison = compare(scores, scores, rng.choice(4, rows, p=share), LABELS, LIMITS, synthetic=False)
+            assert comparison.verdict != "failed"
+
+
 def test_a_broken_conversion_fails_even_on_made_up_pictures():
     reference = np.arange(400) % 3
     artifact = np.zeros(400, np.int64)
