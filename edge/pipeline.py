@@ -47,7 +47,7 @@ class Analysis:
             self._scene, self._since_detection = frame.scene, 0
         else:
             tracked, ended = self._tracker.coast(frame)
-        self._since_detection = (self._since_detection + 1) % self._settings.detector.every
+        self._since_detection = (self._since_detection + 1) % max(1, self._settings.detector.every)
         for track in ended:
             self._smoothers.pop(track, None)
             self._emotions.pop(track, None)

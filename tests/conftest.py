@@ -20,6 +20,23 @@ def testdata() -> Path:
     return TESTDATA
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="every promise at its full length: hours instead of minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that exist only at full length are left out, not skipped: a skip would look like something missing."""
+    if not config.getoption("--full"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether a promise is tested at its full length: `count = 1000 if full else 20`."""
+    return bool(request.config.getoption("--full"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how much was not tested for want of data."""
     skipped = terminalreporter.stats.get("skipped", [])

@@ -12,6 +12,28 @@ from edge.errors import CameraError
 from edge.types import Face, Frame
 
 
+class ManualClock:
+    """Both clocks, moved by hand and each on its own."""
+
+    def __init__(self, monotonic: float = 1000.0, wall: float = 1_700_000_000.0) -> None:
+        self._monotonic, self._wall = monotonic, wall
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def time(self) -> float:
+        return self._wall
+
+    def pass_by(self, seconds: float) -> None:
+        """Time goes on for both."""
+        self._monotonic += seconds
+        self._wall += seconds
+
+    def step(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
+        self._wall += seconds
+
+
 class ScriptedCamera:
     """A camera that gives runs of frames: between two runs, and at the end when live, it fails; or a read blocks."""
 

@@ -22,6 +22,7 @@ SHORT = {
     ("mqtt", "port"): "--port",
     ("mqtt", "device"): "--device",
     ("delivery", "drain_timeout"): "--drain-timeout",
+    ("preview", "serve"): "--preview",
     ("service", "state_dir"): "--state-dir",
 }
 
@@ -40,6 +41,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         if (section, key) in SHORT:
             names.insert(0, SHORT[section, key])
         default = getattr(getattr(Settings(), section), key)
+        if default == ():
+            default = None
         text = f"{describe(struct, key)} ({_kind(kind)}{'' if default is None else f', default {_text(default)}'})"
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if kind is bool else {}
         groups[section].add_argument(*names, dest=_dest(section, key), metavar="X", help=text.replace("%", "%%"), **switch)
@@ -74,6 +77,8 @@ def _kind(kind: object) -> str:
         return _kind(typing.get_args(kind)[0])
     if typing.get_origin(kind) is typing.Literal:
         return "|".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        return "list"
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return _kind(next(part for part in typing.get_args(kind) if part is not type(None)))
     return {str: "text", int: "whole number", float: "number", bool: "true|false"}[typing.cast(type, kind)]

@@ -8,7 +8,34 @@ from __future__ import annotations
 
 from edge.delivery.announcer import Announcer
 from edge.delivery.delivery import Delivery
-from edge.delivery.events import Counters, Event, EventDraft, Latency, State, Stats, TrackState
+from edge.delivery.events import (
+    Alarm,
+    CameraStats,
+    Counters,
+    Event,
+    EventDraft,
+    Latency,
+    Problem,
+    Shadow,
+    State,
+    Stats,
+    TrackState,
+)
 from edge.delivery.session import Backoff
 
-__all__ = ["Announcer", "Backoff", "Counters", "Delivery", "Event", "EventDraft", "Latency", "State", "Stats", "TrackState"]
+__all__ = [
+    "Alarm",
+    "Announcer",
+    "Backoff",
+    "CameraStats",
+    "Counters",
+    "Delivery",
+    "Event",
+    "EventDraft",
+    "Latency",
+    "Problem",
+    "Shadow",
+    "State",
+    "Stats",
+    "TrackState",
+]

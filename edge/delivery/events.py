@@ -18,6 +18,8 @@ Stamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
 TrackName = Annotated[str, Meta(pattern=r"^[a-z0-9]+-[1-9]\d*$", description="<installation>-<number>; never used twice")]
 Box = tuple[float, float, float, float]
 Count = Annotated[int, Meta(ge=0)]
+# What can be wrong while the program goes on; each is told by an alarm when it begins and when it is over.
+Problem = Literal["camera", "storage", "stage", "model", "temperature"]
 
 DIGITS = 4
 
@@ -90,6 +92,8 @@ class State(msgspec.Struct, frozen=True):
         emotion: what most faces show; null without faces.
         tracks: oldest first.
         version: of emotion-edge.
+        paused: whether a command has paused the analysis.
+        problems: what is wrong at this moment, by name.
     """
 
     v: Literal[1]
@@ -98,6 +102,28 @@ class State(msgspec.Struct, frozen=True):
     tracks: tuple[TrackState, ...]
     model: str
     version: str
+    paused: bool = False
+    problems: tuple[Problem, ...] = ()
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """Something has gone wrong while the program goes on, or is over: told at once, and kept in `state` while it lasts.
+
+    Attributes:
+        id: the same alarm never has two.
+        problem: `camera` gives no frames or one that never changes; `storage` events cannot be stored, or were damaged or
+            dropped; `stage` a part of the program hung and was started anew; `model` another one was asked for and refused;
+            `temperature` the board is too hot and slows itself down.
+        active: true when it begins, false when it is over.
+        text: one sentence for a person.
+    """
+
+    v: Literal[1]
+    id: str
+    at: Stamp
+    problem: Problem
+    active: bool
+    text: str
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -122,6 +148,39 @@ class Counters(msgspec.Struct, frozen=True):
     dropped: Count = 0
 
 
+class CameraStats(msgspec.Struct, frozen=True):
+    """What the camera really gives.
+
+    Attributes:
+        width, height: pixels, before rotation.
+        fps: frames per second that came, since the last `stats`.
+        reopened: how often it had to be opened again since this process began.
+    """
+
+    width: Count
+    height: Count
+    fps: float
+    reopened: Count
+
+
+class Shadow(msgspec.Struct, frozen=True):
+    """The second model beside the first, on the same faces, since this process began.
+
+    Attributes:
+        model: the second model's identity.
+        faces: looks at a face that both had.
+        agreement: share of them with the same most likely label; null before the first.
+        milliseconds: median time of one look by the first model, null before the first.
+        shadow_milliseconds: by the second.
+    """
+
+    model: str
+    faces: Count
+    agreement: Score | None
+    milliseconds: float | None
+    shadow_milliseconds: float | None
+
+
 class Stats(msgspec.Struct, frozen=True):
     """How the device is doing.
 
@@ -133,6 +192,11 @@ class Stats(msgspec.Struct, frozen=True):
         queue: frames waiting at this moment.
         temperature: of the board in degrees Celsius; null where it cannot be read.
         rss: resident memory in bytes.
+        every: faces are looked for in every so-manieth frame at this moment, and followed between.
+        throttled: whether the board slows itself down (heat, low voltage); null where it does not say.
+        restarts: how often a part of the program hung and was started anew.
+        camera: null before the first frame, and for files.
+        shadow: null without a second model.
     """
 
     v: Literal[1]
@@ -146,9 +210,14 @@ class Stats(msgspec.Struct, frozen=True):
     events: Counters
     temperature: float | None
     rss: Count
+    every: Count = 1
+    throttled: bool | None = None
+    restarts: Count = 0
+    camera: CameraStats | None = None
+    shadow: Shadow | None = None
 
 
-Payload = Event | State | Stats
+Payload = Event | State | Stats | Alarm
 
 
 def finish(draft: EventDraft, seq: int, installation: str, track: int) -> Event:

@@ -1,20 +1,15 @@
-"""Settings: one TOML file and flags of the same names, read into frozen structs. All mistakes are told at once."""
+"""What can be set: one frozen struct a section. Their words are the help of the flags and the example configuration."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from edge.errors import ConfigError
-
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+Region = tuple[Fraction, Fraction, Fraction, Fraction]
 Topic = Annotated[str, Meta(pattern=r"^[^/+#\x00\s]+(/[^/+#\x00\s]+)*$")]
 TopicLevel = Annotated[str, Meta(pattern=r"^[^/+#\x00\s]+$")]
 
@@ -27,10 +22,15 @@ class CameraSettings(Section, frozen=True):
     """Where frames come from.
 
     Attributes:
-        source: V4L2 index or path, rtsp/http url, video file, folder, picture, or `demo`.
+        source: V4L2 index or path (/dev/v4l/by-id/… stays the same over reboots), `csi` (a Jetson's ribbon camera), `pi` (a
+            Raspberry Pi's), `csi:1` for the second one, rtsp/http url, video file, folder, picture, or `demo`.
         width: pixels, asked of a live camera; what it really gives is logged.
         height: pixels, likewise.
         fps: frames per second, asked of a live camera.
+        rotate: degrees, clockwise, by which the picture is turned upright.
+        flip: mirror the picture, after the rotation.
+        stall: a live camera that gives no frame for this long is opened again, seconds.
+        frozen: likewise one whose picture does not change in a single bit for this long, seconds; 0 is off.
         still: seconds of replay time for which a single picture is held.
     """
 
@@ -38,6 +38,10 @@ class CameraSettings(Section, frozen=True):
     width: Annotated[int, Meta(ge=16, le=8192)] = 640
     height: Annotated[int, Meta(ge=16, le=8192)] = 480
     fps: Annotated[float, Meta(gt=0, le=240)] = 15.0
+    rotate: Literal[0, 90, 180, 270] = 0
+    flip: Literal["none", "horizontal", "vertical"] = "none"
+    stall: Annotated[float, Meta(ge=0.5, le=3600)] = 2.5
+    frozen: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     still: Seconds = 3.0
 
 
@@ -48,15 +52,22 @@ class DetectorSettings(Section, frozen=True):
         kind: `auto` takes yunet when its weights are there, else haar.
         weights: YuNet's .onnx; else the usual places are searched (see `edge-fetch`).
         width: frames are shrunk to this width for detection, pixels.
-        every: detect on every k-th frame.
+        every: detect on every k-th frame and follow the faces between; 0 lets the load decide (a file takes 1).
         min_score: YuNet's boxes below it are dropped.
+        runtime: what computes YuNet: `onnx` is ONNX Runtime (extra `onnx`), `auto` takes it where it is installed.
+        threads: CPU threads of one detection; 0 measures at the start which number is fastest here.
+        regions: look for faces only here: boxes of left, top, width, height as fractions of the picture, such as
+            [[0, 0, 0.5, 1]]; none is everywhere.
     """
 
     kind: Literal["auto", "haar", "yunet"] = "auto"
     weights: str | None = None
     width: Annotated[int, Meta(ge=64, le=4096)] = 320
-    every: Annotated[int, Meta(ge=1, le=100)] = 1
+    every: Annotated[int, Meta(ge=0, le=100)] = 0
     min_score: Fraction = 0.7
+    runtime: Literal["auto", "onnx", "opencv"] = "auto"
+    threads: Annotated[int, Meta(ge=0, le=64)] = 0
+    regions: tuple[Region, ...] = ()
 
 
 class ModelSettings(Section, frozen=True):
@@ -67,12 +78,17 @@ class ModelSettings(Section, frozen=True):
         threads: CPU threads of one inference.
         delegate: what computes a .tflite: `xnnpack`, `none`, or a library such as libedgetpu.so.1; edge-bench tells the fastest.
         views: inferences of one face in one frame, 1 or 2; the average of two is steadier.
+        shadow: a second model that looks at some of the faces beside the first; `stats` tells how often the two agree and
+            how long each takes. Its answers are never published.
+        shadow_share: share of the tracks that the second model looks at.
     """
 
     path: str | None = None
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
     delegate: Annotated[str, Meta(min_length=1)] = "xnnpack"
     views: Annotated[int, Meta(ge=1, le=2)] = 2
+    shadow: str | None = None
+    shadow_share: Fraction = 0.2
 
 
 class TensorRtSettings(Section, frozen=True):
@@ -160,7 +176,9 @@ class DeliverySettings(Section, frozen=True):
         hold: events are kept this long after the broker took them, to be sent again if it forgot them, seconds.
         max_events: most events in the outbox; beyond it the oldest go and are counted.
         max_bytes: most bytes of events in the outbox, likewise.
-        window: events on their way to the broker at one time.
+        window: messages on their way to the broker at one time.
+        batch: events that wait are sent this many to a message, on `events/batch`; 1 sends each alone, on `events`.
+        expiry: the broker forgets an event that it could not hand on for this long, seconds (MQTT 5); 0 is never.
         drain_timeout: how long a file source waits for delivery at its end, seconds.
         stats_interval: seconds between `stats` messages.
     """
@@ -170,8 +188,59 @@ class DeliverySettings(Section, frozen=True):
     max_events: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     max_bytes: Annotated[int, Meta(ge=4096)] = 64 * 1024 * 1024
     window: Annotated[int, Meta(ge=1, le=1000)] = 20
+    batch: Annotated[int, Meta(ge=1, le=100)] = 1
+    expiry: Annotated[int, Meta(ge=0, le=31_536_000)] = 0
     drain_timeout: Seconds = 30.0
     stats_interval: Seconds = 60.0
+
+
+class HomeAssistantSettings(Section, frozen=True):
+    """Home Assistant finds the device by itself (MQTT discovery).
+
+    Attributes:
+        discovery: announce this device, its sensors and its pause switch.
+        prefix: Home Assistant's own discovery prefix.
+        name: what Home Assistant calls the device; without it `Emotion` and the device's name.
+    """
+
+    discovery: bool = False
+    prefix: Topic = "homeassistant"
+    name: str | None = None
+
+
+class SnapshotSettings(Section, frozen=True):
+    """Pictures kept on this device, off unless asked for; they are never sent anywhere.
+
+    Attributes:
+        keep: keep a picture of each new face and each new emotion in the state folder.
+        blur: what is made unrecognisable: `faces`, the `background`, or `nothing`.
+        expire: a picture is deleted after this long, seconds.
+        most: at most so many are kept; the oldest go.
+    """
+
+    keep: bool = False
+    blur: Literal["faces", "background", "nothing"] = "faces"
+    expire: Annotated[float, Meta(gt=0, le=31_536_000)] = 86_400.0
+    most: Annotated[int, Meta(ge=1, le=100_000)] = 500
+
+
+class PreviewSettings(Section, frozen=True):
+    """A page to look at: emotions as a time line, rates and health.
+
+    Attributes:
+        serve: serve the page.
+        address: where to listen; anything but this machine itself needs a token.
+        port: of the page; 0 takes a free one, which the log tells.
+        token_file: a file that holds nothing but the word that a browser has to know (`/?token=…`); else the systemd
+            credential `preview-token`. Without both only this machine is answered.
+        pictures: show the camera's picture too.
+    """
+
+    serve: bool = False
+    address: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8321
+    token_file: str | None = None
+    pictures: bool = False
 
 
 class ServiceSettings(Section, frozen=True):
@@ -180,10 +249,14 @@ class ServiceSettings(Section, frozen=True):
     Attributes:
         state_dir: where the outbox lives; without it systemd's STATE_DIRECTORY, else the user's state folder.
         log_level: what the log tells.
+        hang: a stage that has not moved for this long is started anew, seconds.
+        metrics_port: serve figures for Prometheus on this port of 127.0.0.1 (extra `metrics`); 0 is off.
     """
 
     state_dir: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    hang: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,101 +270,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     emotion: EmotionSettings = EmotionSettings()
     mqtt: MqttSettings = MqttSettings()
     delivery: DeliverySettings = DeliverySettings()
+    homeassistant: HomeAssistantSettings = HomeAssistantSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
+    preview: PreviewSettings = PreviewSettings()
     service: ServiceSettings = ServiceSettings()
-
-
-# Keys that people look for and that must never stand in a file others can read, or in a process list.
-SECRETS = {("mqtt", "password"): "put it into a file and name that file as password_file, or set EMOTION_EDGE_MQTT_PASSWORD"}
-
-Values = Mapping[tuple[str, str], Any]
-
-
-def keys() -> Iterator[tuple[str, str, Any]]:
-    """Every key as (section, key, type), in the order of the file."""
-    for section in msgspec.structs.fields(Settings):
-        hints = get_type_hints(section.type, include_extras=True)
-        for field in msgspec.structs.fields(section.type):
-            yield section.name, field.name, hints[field.name]
-
-
-def read_settings(path: Path | None, flags: Values) -> Settings:
-    """Defaults, then the file, then flags.
-
-    Args:
-        path: a TOML file, or None.
-        flags: (section, key) -> text from the command line.
-
-    Raises:
-        ConfigError: with one sentence for each mistake, in file and flags alike.
-    """
-    problems: list[str] = []
-    values = dict(_read_file(path, problems)) if path else {}
-    types = {(section, key): kind for section, key, kind in keys()}
-    result: dict[str, dict[str, Any]] = {}
-    where = f"{path}: " if path else ""
-    for from_file, given in ((True, values), (False, flags)):
-        for (section, key), value in given.items():
-            name = f"{where}{section}.{key}" if from_file else f"--{section}-{key.replace('_', '-')}"
-            if (section, key) in SECRETS:
-                problems.append(f"{name} is a secret; {SECRETS[section, key]}")
-            elif (section, key) not in types:
-                problems.append(f"{name} is not a setting{_nearest(f'{section}.{key}', [f'{s}.{k}' for s, k in types])}")
-            else:
-                try:
-                    # Flags are text, so a number may be told as one; in a file "1883" is a mistake.
-                    result.setdefault(section, {})[key] = msgspec.convert(value, types[section, key], strict=from_file)
-                except msgspec.ValidationError as error:
-                    kind = types[section, key]
-                    choices = get_args(kind) if get_origin(kind) is Literal else ()
-                    reason = f"expected one of {', '.join(map(str, choices))}" if choices else _plain(error)
-                    problems.append(f"{name} = {value!r}: {reason}")
-    settings = Settings(**{s.name: s.type(**result.get(s.name, {})) for s in msgspec.structs.fields(Settings)})
-    problems += _contradictions(settings)
-    if problems:
-        raise ConfigError(problems)
-    return settings
-
-
-def _read_file(path: Path, problems: list[str]) -> Iterator[tuple[tuple[str, str], Any]]:
-    try:
-        content = msgspec.toml.decode(path.read_bytes())
-    except OSError as error:
-        problems.append(f"{path}: the configuration cannot be read ({error.strerror})")
-        return
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: not valid TOML ({error})")
-        return
-    sections = [section.name for section in msgspec.structs.fields(Settings)]
-    for section, table in content.items():
-        if section not in sections:
-            problems.append(f"{path}: [{section}] is not a section{_nearest(section, sections)}")
-        elif not isinstance(table, dict):
-            problems.append(f"{path}: {section} should be a section: write [{section}] with its keys below")
-        else:
-            for key, value in table.items():
-                yield (section, key), value
-
-
-def _contradictions(settings: Settings) -> list[str]:
-    mqtt, problems = settings.mqtt, []
-    if (mqtt.cert_file is None) != (mqtt.key_file is None):
-        problems.append("mqtt.cert_file and mqtt.key_file go together; one of them is missing")
-    if (mqtt.ca_file or mqtt.cert_file) and not mqtt.tls:
-        problems.append("mqtt.ca_file and mqtt.cert_file need mqtt.tls = true")
-    if mqtt.password_file and not mqtt.username:
-        problems.append("mqtt.password_file needs mqtt.username")
-    return problems
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else f"; known are {', '.join(known)}"
-
-
-def _plain(error: msgspec.ValidationError) -> str:
-    text = str(error).replace("`", "").replace(" | null", "")
-    if "matching regex" in text:
-        return "expected a topic name without blanks, + and # (and, for a device, without /)"
-    for technical, plain in (("int", "a whole number"), ("float", "a number"), ("str", "text"), ("bool", "true or false")):
-        text = re.sub(rf"\b{technical}\b", plain, text)
-    return text[0].lower() + text[1:]

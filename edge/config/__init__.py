@@ -1,0 +1,40 @@
+"""Settings: one TOML file and flags of the same names, read into frozen structs. All mistakes are told at once."""
+
+from __future__ import annotations
+
+from edge.config.read import SECRETS, Values, keys, read_settings
+from edge.config.settings import (
+    CameraSettings,
+    DeliverySettings,
+    DetectorSettings,
+    EmotionSettings,
+    HomeAssistantSettings,
+    ModelSettings,
+    MqttSettings,
+    PreviewSettings,
+    ServiceSettings,
+    Settings,
+    SnapshotSettings,
+    TensorRtSettings,
+    TrackSettings,
+)
+
+__all__ = [
+    "SECRETS",
+    "CameraSettings",
+    "DeliverySettings",
+    "DetectorSettings",
+    "EmotionSettings",
+    "HomeAssistantSettings",
+    "ModelSettings",
+    "MqttSettings",
+    "PreviewSettings",
+    "ServiceSettings",
+    "Settings",
+    "SnapshotSettings",
+    "TensorRtSettings",
+    "TrackSettings",
+    "Values",
+    "keys",
+    "read_settings",
+]
