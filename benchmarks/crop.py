@@ -70,7 +70,7 @@ def main() -> int:
         chosen = np.sort(np.random.default_rng(arguments.seed).permutation(chosen)[: arguments.limit])
     models = [(path.name, *open_model(path)) for path in arguments.model or sorted(MODELS.glob("*.tflite"))]
     for kind in arguments.detector:
-        detector = open_detector(DetectorSettings(kind=kind, weights=arguments.weights if kind == "yunet" else None))
+        detector = open_detector(DetectorSettings(kind=kind, weights=arguments.weights if kind == "yunet" else None), live=False)
         for result in measure(images, labels, chosen, arguments.seed, detector, models):
             if arguments.json:
                 print(json.dumps(result._asdict()))

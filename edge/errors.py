@@ -9,6 +9,7 @@
     ├── DetectorError                face-detector weights that are missing or unreadable
     ├── FetchError                   a download that failed, or whose size or sha256 is wrong
     ├── DeliveryError                an outbox that cannot be opened or written
+    ├── StageError                   a part of the running program hangs for good: exit status 4, a new process may help
     └── DataError                    a data set, recipe or Keras file that cannot be read (converters only)
 
 Each is shown as its message alone, without a traceback, and ends a command with exit status 2.
@@ -67,6 +68,10 @@ class FetchError(EmotionEdgeError):
 
 class DeliveryError(EmotionEdgeError):
     """The event store cannot be opened or written."""
+
+
+class StageError(EmotionEdgeError):
+    """A part of the running program hangs and cannot be started anew; only a new process can help."""
 
 
 class DataError(EmotionEdgeError):

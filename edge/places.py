@@ -1,9 +1,11 @@
-"""Where weights are kept on this machine."""
+"""Where things are kept on this machine."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from edge.config import Settings
 
 SYSTEM_MODELS = Path("/var/lib/emotion-edge/models")
 
@@ -16,3 +18,12 @@ def readable(folder: Path) -> bool:
 def model_folders() -> tuple[Path, Path]:
     """The machine's folder, then the user's cache, which is where edge-fetch puts them (XDG base directory specification)."""
     return SYSTEM_MODELS, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emotion-edge"
+
+
+def state_folder(settings: Settings) -> Path:
+    """Where the outbox lives: as set, else systemd's folder, else the user's (XDG base directory specification)."""
+    if settings.service.state_dir:
+        return Path(settings.service.state_dir).expanduser()
+    if os.environ.get("STATE_DIRECTORY"):
+        return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "emotion-edge"

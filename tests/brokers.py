@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import shutil
 import socket
 import subprocess
@@ -127,6 +128,48 @@ class Mosquitto:
         self.close()
 
 
+class OldBroker(threading.Thread):
+    """A broker of the old kind in front of mosquitto: it closes the connection on everything but MQTT 3.1.1."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.upstream, self.levels = port, list[int]()
+        self.listener = socket.create_server((HOST, 0))
+        self.port = self.listener.getsockname()[1]
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            hello = client.recv(4096)
+            level = hello[hello.index(b"MQTT") + 4]
+            self.levels.append(level)
+            if level != 4:
+                return
+            with socket.create_connection((HOST, self.upstream)) as broker:
+                broker.sendall(hello)
+                other = {client: broker, broker: client}
+                while True:
+                    for sock in select.select([client, broker], [], [])[0]:
+                        data = sock.recv(65536)
+                        if not data:
+                            return
+                        other[sock].sendall(data)
+
+    def __enter__(self) -> OldBroker:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.join(5)
+
+
 class Subscriber:
     """A separate client that collects what it receives, and connects again by itself.
 
@@ -188,9 +231,13 @@ class Subscriber:
         """Payloads of the topics that end so, such as `/availability`."""
         return [payload for topic, payload in list(self.messages) if topic.endswith(topic_end)]
 
+    def decoded(self, topic_end: str) -> list[dict[str, Any]]:
+        """What the JSON payloads of the topics that end so say."""
+        return [json.loads(payload) for payload in self.payloads(topic_end)]
+
     def events(self) -> list[dict[str, Any]]:
         """Every event as received, duplicates included."""
-        return [json.loads(payload) for payload in self.payloads("/events")]
+        return self.decoded("/events")
 
     def ids(self) -> list[str]:
         """Ids of the events in the order of their first arrival: what a consumer keeps."""

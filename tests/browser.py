@@ -81,11 +81,11 @@ class Browser:
             self._process.wait(10)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def open(self, page: Path, width: int = 1280, height: int = 900, scheme: str = "light", media: str = "screen") -> None:
+    def open(self, page: Path | str, width: int = 1280, height: int = 900, scheme: str = "light", media: str = "screen") -> None:
         """Load a page afresh.
 
         Args:
-            page: an .html file.
+            page: an .html file, or an address.
             width, height: of the window, in CSS pixels.
             scheme: the colours that the person prefers, `light` or `dark`.
             media: `screen` or `print`.
@@ -95,7 +95,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self._events.clear()
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         self._wait_for("Page.loadEventFired")
 
     def run(self, script: str) -> Any:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTDATA = Path(os.environ.get("EMOTION_EDGE_TESTDATA", ROOT.parent / "shared"))
@@ -22,6 +24,14 @@ def testdata() -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="every promise at its full length: hours instead of minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Generated inputs: 200 of each kind, 10,000 at full length. No deadline: the machines are shared."""
+    common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+    hypothesis.register_profile("short", max_examples=200, derandomize=True, **common)
+    hypothesis.register_profile("full", max_examples=10_000, **common)
+    hypothesis.load_profile("full" if config.getoption("--full") else "short")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

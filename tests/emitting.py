@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from brokers import HOST
 
-from edge.config import DeliverySettings, MqttSettings, Settings
-from edge.delivery import Backoff, EventDraft, State
+from edge.config import DeliverySettings, HomeAssistantSettings, MqttSettings, Settings
+from edge.delivery import Backoff, Delivery, EventDraft, State
 
 QUICK = Backoff(first=0.05, limit=0.3)
 NOBODY = State(1, 0, None, (), "micro 1.0.0 ab12cd34", "0.1.0")
@@ -25,8 +28,24 @@ def drafts(count: int) -> list[EventDraft]:
     return [draft(number) for number in range(count)]
 
 
-def settings_for(port: int, *, mqtt: dict[str, Any] | None = None, **delivery: Any) -> Settings:
+def settings_for(
+    port: int, *, mqtt: dict[str, Any] | None = None, homeassistant: dict[str, Any] | None = None, **delivery: Any
+) -> Settings:
     """Settings for a broker on the loopback."""
     return Settings(
-        mqtt=MqttSettings(**{"host": HOST, "port": port, "device": "cam", **(mqtt or {})}), delivery=DeliverySettings(**delivery)
+        mqtt=MqttSettings(**{"host": HOST, "port": port, "device": "cam", **(mqtt or {})}),
+        delivery=DeliverySettings(**delivery),
+        homeassistant=HomeAssistantSettings(**(homeassistant or {})),
     )
+
+
+@contextmanager
+def delivering(settings: Settings, state_dir: Path) -> Iterator[Delivery]:
+    """A started delivery with a state, stopped whatever happens."""
+    delivery = Delivery(settings, state_dir, replay=False, backoff=QUICK)
+    delivery.set_state(NOBODY)
+    delivery.start()
+    try:
+        yield delivery
+    finally:
+        delivery.stop()

@@ -34,6 +34,9 @@ class Camera(Protocol):
             CameraError: a live source has stopped giving frames; close it and open it again.
         """
 
+    def kill(self) -> None:
+        """From another thread: make a `read` that blocks return soon, where that can be done; give nothing back yet."""
+
     def describe(self) -> str:
         """One line for people: what it is, with the size and rate that it really has."""
 
@@ -45,8 +48,8 @@ def open_camera(settings: CameraSettings) -> Camera:
     """Open a source and prove that it gives a frame.
 
     Args:
-        settings: `source` is a V4L2 index or /dev path, an rtsp or http url, a video file, a folder of pictures, a
-            picture, or `demo`.
+        settings: `source` is a V4L2 index or /dev path, `csi` or `pi` (`csi:1` is the second one), an rtsp or http url, a
+            video file, a folder of pictures, a picture, or `demo`.
 
     Raises:
         CameraError: one sentence on what is missing or not what its name says.
@@ -59,7 +62,9 @@ def open_camera(settings: CameraSettings) -> Camera:
     if is_stream(source):
         from edge.camera.stream import open_stream
 
-        return open_stream(source)
+        return open_stream(source, settings.stall)
+    if is_ribbon(source):
+        return _open_ribbon(settings)
     if "://" in source:
         # Not repeated in full: the rest of a url may hold a password.
         raise CameraError(f"{source.split('://')[0]}:// is not known; streams are {', '.join(SCHEMES)}")
@@ -75,9 +80,22 @@ def open_camera(settings: CameraSettings) -> Camera:
     return VideoFile(path)
 
 
+def _open_ribbon(settings: CameraSettings) -> Camera:
+    kind, _, number = settings.source.partition(":")
+    if number and not number.isdecimal():
+        raise CameraError(f"camera.source {settings.source}: after the colon stands which camera it is, such as {kind}:1")
+    if kind == "csi":
+        from edge.camera.csi import open_csi
+
+        return open_csi(settings, int(number or 0))
+    from edge.camera.pi import open_pi
+
+    return open_pi(settings, int(number or 0))
+
+
 def is_live(source: str) -> bool:
     """Whether a source's frames go by unread; known without opening it, so that a missing camera can be waited for."""
-    return is_stream(source) or is_device(source)
+    return is_stream(source) or is_device(source) or is_ribbon(source)
 
 
 def is_stream(source: str) -> bool:
@@ -86,3 +104,7 @@ def is_stream(source: str) -> bool:
 
 def is_device(source: str) -> bool:
     return source.isdecimal() or source.startswith("/dev/")
+
+
+def is_ribbon(source: str) -> bool:
+    return source.partition(":")[0] in ("csi", "pi")

@@ -76,6 +76,9 @@ class Demo:
     def describe(self) -> str:
         return f"demo, {WIDTH}x{HEIGHT} at {RATE:g} frames/s"
 
+    def kill(self) -> None:
+        """Nothing ever blocks."""
+
     def close(self) -> None:
         """Nothing is held open."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.camera import PICTURES
+from edge.camera.geometry import MOST_PIXELS, refuse_giants, to_bgr
 from edge.errors import CameraError
 from edge.types import Frame
 
@@ -34,6 +35,12 @@ class VideoFile:
             )
         self._path, self._number, self._time = path, 0, 0.0
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        try:
+            size = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH), self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+            refuse_giants(str(path), *size)
+        except CameraError:
+            self._capture.release()
+            raise
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate = rate if 0 < rate <= 1000 else ASSUMED_RATE
         self._next = self._decode()
@@ -54,6 +61,9 @@ class VideoFile:
     def describe(self) -> str:
         return self._description
 
+    def kill(self) -> None:
+        """A file does not block."""
+
     def close(self) -> None:
         self._capture.release()
 
@@ -66,7 +76,7 @@ class VideoFile:
         if self._number and not (math.isfinite(told) and told > self._time):
             told = self._time + 1 / self._rate
         self._time = told if self._number else 0.0
-        frame = Frame(np.asarray(image, np.uint8), self._number, self._time, self._time)
+        frame = Frame(to_bgr(image), self._number, self._time, self._time)
         self._number += 1
         return frame
 
@@ -99,9 +109,8 @@ class Pictures:
             if not cv2.haveImageReader(str(path)):
                 raise CameraError(f"{path}: not a picture that can be read; remove it or save it again as .jpg or .png")
         self._paths, self._frames_each = paths, max(1, round(still * STILL_RATE))
-        self._number, self._scene, self._image = 0, 0, _load(paths[0])
-        if self._image is None:
-            raise CameraError(f"{paths[0]}: a damaged picture; remove it or save it again")
+        self._number, self._scene = 0, 0
+        self._image: NDArray[np.uint8] | None = _load(paths[0])
         height, width = self._image.shape[:2]
         one = f"picture {paths[0].name}, {width}x{height}"
         self._description = one if len(paths) == 1 else f"{len(paths)} pictures in {paths[0].parent.name}"
@@ -111,9 +120,10 @@ class Pictures:
             self._scene += 1
             self._image = None
         while self._scene < len(self._paths) and self._image is None:
-            self._image = _load(self._paths[self._scene])
-            if self._image is None:
-                log.warning("%s: a damaged picture, left out", self._paths[self._scene])
+            try:
+                self._image = _load(self._paths[self._scene])
+            except CameraError as error:
+                log.warning("%s; it is left out", error)
                 self._scene += 1
                 self._number += self._frames_each
         if self._image is None:
@@ -125,6 +135,9 @@ class Pictures:
 
     def describe(self) -> str:
         return self._description
+
+    def kill(self) -> None:
+        """A file does not block."""
 
     def close(self) -> None:
         self._image = None
@@ -147,9 +160,12 @@ def list_pictures(path: Path) -> list[Path]:
     return found
 
 
-def _load(path: Path) -> NDArray[np.uint8] | None:
+def _load(path: Path) -> NDArray[np.uint8]:
     try:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # a picture of more pixels than OpenCV's limit
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
+    except cv2.error:
+        # It looks at the size before it decodes; its limit is set in `edge.__init__`.
+        raise CameraError(f"{path}: a picture of more than {MOST_PIXELS / 1e6:.0f} million pixels; save it smaller") from None
+    if image is None:
+        raise CameraError(f"{path}: a damaged picture; remove it or save it again")
+    return to_bgr(image)

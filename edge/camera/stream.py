@@ -9,18 +9,24 @@ import cv2
 from edge.camera.live import LiveVideo
 from edge.errors import CameraError
 
-# Without them FFmpeg waits for ever on a camera that has gone silent.
-OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 5000, 5000
+# Without timeouts FFmpeg waits for ever on a camera that has gone silent. Opening takes the camera's login, its description
+# and its next whole picture.
+OPEN_TIMEOUT_MS = 5000
 
 
-def open_stream(url: str) -> LiveVideo:
-    """Open a network camera.
+def open_stream(url: str, stall: float) -> LiveVideo:
+    """Open a network camera. One that changes its size later is scaled to the first one by FFmpeg.
+
+    Args:
+        url: rtsp or http.
+        stall: seconds without a frame after which somebody would have to end the read; it ends itself a little earlier.
 
     Raises:
         CameraError: nobody answers, or what answers is no video.
     """
     name = f"stream {without_secrets(url)}"
-    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+    read_timeout = round(800 * stall)
+    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_timeout]
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, timeouts)
     if not capture.isOpened():
         capture.release()

@@ -16,14 +16,16 @@ RAW_WIDTH = 640
 
 
 def open_device(settings: CameraSettings) -> LiveVideo:
-    """Open a camera by its index or /dev path and ask it for a size and a rate.
+    """Open a camera by its index or /dev path and ask it for a size and a rate; it gives what it has.
 
     Raises:
         CameraError: it is not there, may not be opened, is busy, or gives no frames.
     """
     path = Path(f"/dev/video{settings.source}" if settings.source.isdecimal() else settings.source)
     if not path.exists():
-        known = ", ".join(sorted(str(p) for p in Path("/dev").glob("video*"))) or "none"
+        # Names by id first: they stay the same when cameras change places.
+        found = sorted(Path("/dev/v4l/by-id").glob("*")) or sorted(Path("/dev").glob("video*"))
+        known = ", ".join(map(str, found)) or "none"
         raise CameraError(f"{path}: no such camera (found: {known}); connect one, or name a file or `demo` as camera.source")
     if not os.access(path, os.R_OK | os.W_OK):
         raise CameraError(f"{path}: no permission to use this camera; add the user to the group `video` and log in again")
@@ -38,4 +40,4 @@ def open_device(settings: CameraSettings) -> LiveVideo:
     capture.set(cv2.CAP_PROP_FPS, settings.fps)
     # The driver's queue only adds age: the newest frame is the one that counts.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    return LiveVideo(capture, f"camera {path}")
+    return LiveVideo(capture, f"camera {path}", (settings.width, settings.height, settings.fps))

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from edge.errors import ConfigError, EmotionEdgeError
+from edge.errors import ConfigError, EmotionEdgeError, StageError
 
 OK = 0
 FAILED_GATE = 1
 UNUSABLE = 2
 UNDELIVERED = 3
+HUNG = 4
 INTERRUPTED = 130
 
 
@@ -41,14 +42,15 @@ def exit_status(command: str, body: Callable[[], int]) -> int:
     """Run a command's body; turn what a user can cause into a message without a traceback.
 
     Returns:
-        The body's status, 2 for an `EmotionEdgeError`, 130 for Ctrl-C.
+        The body's status, 4 for a `StageError`, 2 for any other `EmotionEdgeError`, 130 for Ctrl-C.
     """
     try:
         return body()
     except EmotionEdgeError as error:
         for line in str(error).splitlines():
             print(f"{command}: {line}", file=sys.stderr)
-        return UNUSABLE
+        # What a new process may cure must not look like settings that stay unusable.
+        return HUNG if isinstance(error, StageError) else UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from edge.cli.exits import OK, UNDELIVERED, Parser, exit_status
 from edge.cli.flags import add_flags, given_flags
 from edge.config import Settings, read_settings
+from edge.places import state_folder
 
 # Levels of syslog(3), which the journal reads from the start of each line (sd-daemon(3)).
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -26,11 +27,15 @@ def main(argv: list[str] | None = None) -> int:
         prog="edge-run",
         description=__doc__,
         epilog="Exit status: 0 done or stopped, 2 unusable settings or files, 3 the file is through but the broker does not have "
-        "every event yet (they are kept and sent next time).",
+        "every event yet (they are kept and sent next time), 4 a part of the program hangs and only a new process can help. "
+        "SIGHUP loads the model anew.",
     )
     parser.add_argument("--config", type=Path, help="a TOML file; `--example-config` prints one")
     parser.add_argument(
         "--check", action="store_true", help="check settings, password and certificates, model and detector, then end"
+    )
+    parser.add_argument(
+        "--forget", action="store_true", help="wipe what the broker keeps of this device (retained topics), then end"
     )
     parser.add_argument("--example-config", action="store_true", help="print every key with its default, then end")
     add_flags(parser)
@@ -46,9 +51,15 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config, given_flags(arguments))
     _log_to_stderr(settings)
     # Imported late: --help and a mistake in the settings answer at once, without OpenCV.
-    from edge.pipeline import Service
+    if arguments.forget:
+        from edge.delivery.forget import forget
 
-    service = Service(settings, state_dir(settings))
+        wiped = forget(settings)
+        print(f"wiped: {', '.join(wiped) or 'nothing was kept'}")
+        return OK
+    from edge.service import Service
+
+    service = Service(settings, state_folder(settings), reread=lambda: read_settings(arguments.config, given_flags(arguments)))
     if arguments.check:
         from edge.delivery.broker import read_password, tls_context
 
@@ -56,23 +67,15 @@ def _run(arguments: argparse.Namespace) -> int:
         tls_context(settings.mqtt)
         print(f"ready: {service.describe()} (source and broker are not tried)")
         return OK
-    stop = threading.Event()
+    stop, reload = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    left = service.run(stop)
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    left = service.run(stop, reload)
     if left:
         print(f"edge-run: {left} events have not reached the broker; they are kept and sent at the next start", file=sys.stderr)
     # Whoever stops it knows that something may be left; a script that waits for a file has to be told.
     return UNDELIVERED if left and not stop.is_set() else OK
-
-
-def state_dir(settings: Settings) -> Path:
-    """Where the outbox lives: as set, else systemd's folder, else the user's (XDG base directory specification)."""
-    if settings.service.state_dir:
-        return Path(settings.service.state_dir).expanduser()
-    if os.environ.get("STATE_DIRECTORY"):
-        return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "emotion-edge"
 
 
 def _log_to_stderr(settings: Settings) -> None:

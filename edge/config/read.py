@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from edge.config.settings import Settings
-from edge.errors import ConfigError
+from edge.errors import ConfigError, first_line
 
 # Keys that people look for and that must never stand in a file others can read, or in a process list.
 SECRETS = {
@@ -75,8 +75,9 @@ def _read_file(path: Path, problems: list[str]) -> Iterator[tuple[tuple[str, str
     except OSError as error:
         problems.append(f"{path}: the configuration cannot be read ({error.strerror})")
         return
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: not valid TOML ({error})")
+    # Besides its own error the parser lets through those of a number too long and of lists too deep.
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        problems.append(f"{path}: not valid TOML ({first_line(error)})")
         return
     sections = [section.name for section in msgspec.structs.fields(Settings)]
     for section, table in content.items():
@@ -95,7 +96,7 @@ def _listed(text: str, kind: object) -> Any:
         return text
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise msgspec.ValidationError("Expected a list such as [[0, 0, 0.5, 1]]") from None
 
 

@@ -78,7 +78,9 @@ class Announcer:
             TrackState(self._name(number), track.told.emotion, rounded(track.told.confidence), rfc3339(track.told.since))
             for number, track in sorted(self._tracks.items())
         )
-        return State(1, len(tracks), _dominant(tracks), tracks, self._model, __version__)
+        emotion = _dominant(tracks)
+        confidence = max((track.confidence for track in tracks if track.emotion == emotion), default=None)
+        return State(1, len(tracks), emotion, tracks, self._model, __version__, confidence=confidence)
 
     def _end(self, numbers: Sequence[int]) -> list[EventDraft]:
         ended = [(number, self._tracks.pop(number)) for number in numbers if number in self._tracks]

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import logging
+import queue
 import select
 import socket
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
 
 from edge.config import Settings
-from edge.delivery.broker import read_password, tls_context
-from edge.delivery.events import Counters, EventDraft, State, Stats, encode
-from edge.delivery.outbox import Outbox
-from edge.delivery.salvage import is_corrupt, open_outbox
+from edge.delivery.broker import Received, read_password, tls_context
+from edge.delivery.commands import Command, Desk, reply_to
+from edge.delivery.discovery import BIRTH, About, birth_topic, discovery_payload, discovery_topic
+from edge.delivery.events import Counters, EventDraft, Problem, State, Stats, encode
+from edge.delivery.messages import Message
 from edge.delivery.sender import Sender
 from edge.delivery.session import Backoff, Session
+from edge.delivery.store import Store
 from edge.delivery.topics import device_name, topics
-from edge.errors import DeliveryError
 
-# Events kept in memory while the disk takes none: about 10 MB.
-MEMORY_LIMIT = 10_000
 # The thread turns at least this often: it purges, tries a full disk again and shows that it lives. Seconds.
 TURN = 1.0
 # A broker shall remember us longer than any hold (MQTT 5), seconds.
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Takes events, keeps them on disk, and brings them to the broker.
+    """Takes events, keeps them on disk, and brings them to the broker; takes commands from there.
 
     `online` is published only after a state, so call `set_state` as soon as the pipeline stands.
 
@@ -48,6 +50,7 @@ class Delivery:
 
     Attributes:
         beat: monotonic time of the thread's last turn, for a watchdog.
+        commands: what others ask of the device, each checked; to be answered by `reply`.
 
     Raises:
         DeliveryError: the outbox is in use or cannot be opened, or password or certificates cannot be read.
@@ -56,27 +59,31 @@ class Delivery:
     def __init__(self, settings: Settings, state_dir: Path, *, replay: bool, backoff: Backoff | None = None) -> None:
         read_password(settings.mqtt)
         tls_context(settings.mqtt)
-        self._settings, self._folder, self._replay = settings.delivery, state_dir, replay
-        self._outbox = self._open_outbox()
+        self._settings = settings
+        self._store = Store(settings.delivery, state_dir, replay)
         self._waker, self._wakened = socket.socketpair()
         self._waker.setblocking(False)
         self._wakened.setblocking(False)
         names = topics(settings.mqtt)
         self._session = Session(
             settings.mqtt,
-            client_id=f"emotion-edge-{device_name(settings.mqtt)}-{self._outbox.client}",
+            client_id=f"emotion-edge-{device_name(settings.mqtt)}-{self._store.outbox.client}",
             will_topic=names.availability,
             session_expiry=max(SESSION_EXPIRY, int(2 * settings.delivery.hold)),
             backoff=backoff or Backoff(),
             wake=self._wake,
         )
-        self._sender = Sender(self._outbox, self._session, names, settings.delivery)
+        self._desk = Desk(names)
+        self.commands: queue.SimpleQueue[Command] = self._desk.commands
+        self._birth = birth_topic(settings) if settings.homeassistant.discovery else None
+        listen = [names.commands] + ([self._birth] if self._birth else [])
+        self._sender = Sender(
+            self._store.outbox, self._session, names, settings.delivery, self._store.alarms, listen, hear=self._hear
+        )
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._inbox: deque[EventDraft] = deque()
-        self._lost_in_memory = 0
-        self._storing, self._damaged, self._overflowing = True, False, False
-        self._dropped_before = self._outbox.dropped
+        self._state: State | None = None
+        self._problems_told: frozenset[Problem] = frozenset()
         self._stop_by: float | None = None
         self._clean = True
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
@@ -89,13 +96,17 @@ class Delivery:
     def put(self, drafts: Sequence[EventDraft]) -> None:
         """Hand over events, in order. Returns at once."""
         if drafts:
-            with self._lock:
-                self._inbox.extend(drafts)
+            self._store.put(drafts)
             self._wake()
 
     def set_state(self, state: State) -> None:
-        """Who is there now; published when it differs from what the broker has. Returns at once."""
-        self._sender.state = encode(state)
+        """Who is there now; published when it differs from what the broker has. Returns at once.
+
+        Delivery's own problems are added to those that the state names.
+        """
+        with self._lock:
+            self._state = state
+            self._tell_state()
         self._wake()
 
     def stats(self, stats: Stats) -> None:
@@ -103,9 +114,37 @@ class Delivery:
         self._sender.stats = encode(stats)
         self._wake()
 
+    def alarm(self, problem: Problem, active: bool, text: str) -> None:
+        """Say that something is wrong, or over. Returns at once.
+
+        Alarms arrive in order, and after a time without a broker too; a process that ends takes what is left with it.
+
+        Args:
+            text: one sentence for a person.
+        """
+        self._store.alarms.add(problem, active, text)
+        self._wake()
+
+    def reply(self, command: Command, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        """Answer a command: done, with a result or without, or not done, with a sentence that says why. Returns at once."""
+        self._sender.replies.append(reply_to(command, result, error))
+        self._wake()
+
+    def describe(self, about: About) -> None:
+        """What Home Assistant shall know of the model, where discovery is switched on. Returns at once."""
+        if self._settings.homeassistant.discovery:
+            payload = msgspec.json.encode(discovery_payload(self._settings, about))
+            self._sender.discovery = Message(discovery_topic(self._settings), payload, retain=True)
+            self._wake()
+
+    @property
+    def problems(self) -> frozenset[Problem]:
+        """What is wrong with the delivery itself at this moment: `storage`, or nothing."""
+        return self._store.problems
+
     def track_name(self, number: int) -> str:
         """Number of a track in this run -> its name on the wire."""
-        return self._outbox.track_name(number)
+        return self._store.outbox.track_name(number)
 
     @property
     def connected(self) -> bool:
@@ -115,8 +154,7 @@ class Delivery:
     @property
     def counters(self) -> Counters:
         """Events waiting, published and dropped."""
-        with self._lock:
-            return self._count()
+        return Counters(self._store.waiting, self._sender.published, self._store.dropped)
 
     def drain(self, timeout: float) -> int:
         """Wait until the broker has acknowledged everything.
@@ -125,8 +163,8 @@ class Delivery:
             How many events it has not acknowledged when the time, in seconds, was up.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._count().waiting == 0, timeout)
-            return self._count().waiting
+            self._changed.wait_for(lambda: self._store.waiting == 0, timeout)
+            return self._store.waiting
 
     def stop(self, timeout: float = STOP_TIMEOUT, *, clean: bool = True) -> int:
         """Store what was handed over, deliver for half the time, say goodbye, disconnect. Can be called twice.
@@ -144,9 +182,9 @@ class Delivery:
         if self._thread.ident is not None:
             self._thread.join(timeout + 1)
         elif self._waker.fileno() >= 0:
-            self._store()
+            self._store.write()
             self._close()
-        return self.counters.waiting
+        return self._store.waiting
 
     # From here on everything runs in the thread.
 
@@ -173,7 +211,7 @@ class Delivery:
         self.beat = time.monotonic()
         trouble: sqlite3.Error | None = None
         # The connection is kept alive even while nothing can be stored.
-        for step in (partial(self._wait, pause), self._store, self._send):
+        for step in (partial(self._wait, pause), self._keep, self._send):
             try:
                 step()
             except sqlite3.Error as error:
@@ -182,83 +220,40 @@ class Delivery:
                 # A thread that dies would leave the events on disk unseen, so it goes on whatever it was.
                 log.exception("delivery has stumbled and goes on")
                 time.sleep(TURN)
-        self._watch_disk(trouble)
-        self._watch_bounds()
+        self._store.watch(trouble, delivered=self.connected and self._store.waiting == 0)
         with self._changed:
+            if self.problems != self._problems_told:
+                self._tell_state()
             self._changed.notify_all()
 
-    def _store(self) -> None:
-        if self._damaged:
-            self._renew()
-        with self._lock:
-            drafts = list(self._inbox)
-        if self._lost_in_memory:
-            self._outbox.count_dropped(self._lost_in_memory)
-            self._lost_in_memory = 0
-        try:
-            self._outbox.add(drafts)
-        except sqlite3.Error:
-            raise
-        except Exception:
-            # One that cannot be written as an event must not keep back all that come after it.
-            log.exception("an event could not be written and is dropped")
-            self._add_one_by_one(drafts)
-        # Only now do they leave the inbox: between the two they count twice, never not at all.
-        with self._lock:
-            for _ in drafts:
-                self._inbox.popleft()
-
-    def _add_one_by_one(self, drafts: Sequence[EventDraft]) -> None:
-        for draft in drafts:
-            try:
-                self._outbox.add([draft])
-            except sqlite3.Error:
-                raise
-            except Exception:  # noqa: BLE001  told already, with its traceback
-                self._outbox.count_dropped(1)
+    def _keep(self) -> None:
+        self._store.write()
+        if self._sender.outbox is not self._store.outbox:
+            self._sender.renew(self._store.outbox)
 
     def _send(self) -> None:
         self._sender.turn(time.monotonic())
 
-    def _watch_disk(self, error: sqlite3.Error | None) -> None:
-        if error is None:
-            # Whatever could not be written is tried again in every turn, so a turn without an error is the end of it.
-            if not self._storing:
-                log.warning("%s: events are stored again", self._outbox.path)
-            self._storing = True
-            return
-        self._damaged = self._damaged or is_corrupt(error)
-        if self._storing:
-            log.warning("%s: events cannot be stored (%s); they are kept in memory for now", self._outbox.path, error)
-        self._storing = False
-        with self._lock:
-            while len(self._inbox) > MEMORY_LIMIT:
-                self._inbox.popleft()
-                self._lost_in_memory += 1
+    def _tell_state(self) -> None:
+        """Called with the lock held."""
+        self._problems_told = self.problems
+        if self._state is not None:
+            wrong = self._problems_told.union(self._state.problems)
+            ordered = tuple(problem for problem in get_args(Problem) if problem in wrong)
+            self._sender.state = encode(msgspec.structs.replace(self._state, problems=ordered))
 
-    def _renew(self) -> None:
-        """The file was damaged while it was open: begin a new one."""
-        self._outbox.close()
-        try:
-            self._outbox = self._open_outbox()
-        except DeliveryError as error:
-            raise sqlite3.OperationalError(str(error)) from None
-        self._sender.renew(self._outbox)
-        self._damaged = False
-
-    def _watch_bounds(self) -> None:
-        counters = self.counters
-        if counters.waiting == 0:
-            self._overflowing, self._dropped_before = False, counters.dropped
-        elif counters.dropped > self._dropped_before and not self._overflowing:
-            self._overflowing = True
-            log.warning("%s is full: the oldest events are dropped, %d so far", self._outbox.path, counters.dropped)
+    def _hear(self, received: Received, now: float) -> None:
+        if received.topic == self._birth:
+            if received.payload == BIRTH:
+                self._sender.describe_again()
+        elif (reply := self._desk.take(received, now)) is not None:
+            self._sender.replies.append(reply)
 
     def _farewell(self, stop_by: float) -> None:
         start = time.monotonic()
         # The call that wakes us for this may have been heard by the turn before.
         self._turn(pause=0.0)
-        while self.connected and self.counters.waiting and time.monotonic() < (start + stop_by) / 2:
+        while self.connected and self._unfinished() and time.monotonic() < (start + stop_by) / 2:
             self._turn()
         if not self.connected:
             return
@@ -267,26 +262,18 @@ class Delivery:
             self._turn()
         if self._sender.goodbye_said:
             with suppress(sqlite3.Error):
-                self._outbox.remember_session(clean=not self._sender.in_doubt)
+                self._store.outbox.remember_session(clean=not self._sender.in_doubt)
+
+    def _unfinished(self) -> bool:
+        return bool(self._store.waiting or self._store.alarms.waiting or self._sender.replies)
 
     def _close(self) -> None:
-        if self._inbox:
-            log.error("%d events could not be stored and are lost", len(self._inbox))
         self._session.end()
-        self._outbox.close()
+        self._store.close()
         with self._lock:
             self._waker.close()
             self._wakened.close()
             self._changed.notify_all()
-
-    def _count(self) -> Counters:
-        return Counters(
-            self._outbox.waiting + len(self._inbox), self._sender.published, self._outbox.dropped + self._lost_in_memory
-        )
-
-    def _open_outbox(self) -> Outbox:
-        bounds = self._settings
-        return open_outbox(self._folder, replay=self._replay, max_events=bounds.max_events, max_bytes=bounds.max_bytes)
 
     def _wake(self) -> None:
         # A full socket is as good as one byte more; a closed one has nobody left to wake.

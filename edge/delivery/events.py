@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -94,6 +94,7 @@ class State(msgspec.Struct, frozen=True):
         version: of emotion-edge.
         paused: whether a command has paused the analysis.
         problems: what is wrong at this moment, by name.
+        confidence: the largest one of the faces that show `emotion`; null without faces.
     """
 
     v: Literal[1]
@@ -104,6 +105,7 @@ class State(msgspec.Struct, frozen=True):
     version: str
     paused: bool = False
     problems: tuple[Problem, ...] = ()
+    confidence: Score | None = None
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -217,7 +219,36 @@ class Stats(msgspec.Struct, frozen=True):
     shadow: Shadow | None = None
 
 
-Payload = Event | State | Stats | Alarm
+class Batch(msgspec.Struct, frozen=True):
+    """Several events in one message, in the order of their seq.
+
+    Attributes:
+        v: version of this format.
+    """
+
+    v: Literal[1]
+    events: tuple[Event, ...]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to a command.
+
+    Attributes:
+        v: version of this format.
+        command: the last level of the topic that the command was sent to.
+        ok: whether it was done.
+        result: what the command gives; null where it gives nothing.
+        error: one sentence: why it was not done.
+    """
+
+    v: Literal[1]
+    command: str
+    ok: bool
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+
+Payload = Event | State | Stats | Alarm | Reply
 
 
 def finish(draft: EventDraft, seq: int, installation: str, track: int) -> Event:

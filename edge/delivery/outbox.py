@@ -68,7 +68,10 @@ class Outbox:
         clean: whether the last session was ended by us, with nothing in doubt.
         waiting: pending events.
         dropped: events lost to the bounds, ever.
+        set_aside: name of the damaged file that this one took over from; None without.
     """
+
+    set_aside: str | None = None
 
     def __init__(
         self, path: Path, max_events: int, max_bytes: int, now: float, boot: str, identity: Identity | None = None
@@ -84,6 +87,10 @@ class Outbox:
             self._db.execute("COMMIT")
             self._prepare(identity or Identity())
             self._load(now, boot)
+        except (ValueError, TypeError, KeyError):
+            # Text that is no UTF-8, a word where a number was: damage that SQLite itself does not see.
+            self._db.close()
+            raise sqlite3.DatabaseError("database disk image is malformed") from None
         except BaseException:
             self._db.close()
             raise

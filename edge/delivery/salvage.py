@@ -47,9 +47,12 @@ def open_outbox(
         except sqlite3.DatabaseError as error:
             if not is_corrupt(error):
                 raise
-            identity = _set_aside(path, identity)
+            aside = _set_aside(path)
+        identity = _salvage(aside) or identity
         _private(path)
-        return Outbox(path, max_events, max_bytes, now, boot, identity)
+        outbox = Outbox(path, max_events, max_bytes, now, boot, identity)
+        outbox.set_aside = aside.name
+        return outbox
     except sqlite3.Error as error:
         if "locked" in str(error):
             raise DeliveryError(
@@ -77,8 +80,8 @@ def _private(path: Path) -> None:
         path.chmod(0o600)
 
 
-def _set_aside(path: Path, fresh: Identity) -> Identity:
-    """Rename a damaged database and its log; read from it what can still be read."""
+def _set_aside(path: Path) -> Path:
+    """Rename a damaged database and its log; returns its new name."""
     for old in sorted(path.parent.glob(f"{path.name}.damaged-*[0-9]"))[: -(KEPT - 1)]:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{old}{suffix}").unlink(missing_ok=True)
@@ -87,9 +90,8 @@ def _set_aside(path: Path, fresh: Identity) -> Identity:
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    identity = _salvage(aside) or fresh
-    log.warning("%s is damaged: set aside as %s; its undelivered events are not sent. A new outbox begins", path, aside.name)
-    return identity
+    log.warning("%s is damaged: set aside as %s, and a new outbox begins", path, aside.name)
+    return aside
 
 
 def _salvage(path: Path) -> Identity | None:

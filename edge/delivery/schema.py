@@ -12,18 +12,31 @@ from typing import Any
 
 import msgspec
 
-from edge.delivery.events import Event, State, Stats
+from edge.delivery.events import Alarm, Batch, Event, Reply, State, Stats
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-PAYLOADS = {"event": Event, "state": State, "stats": Stats}
+PAYLOADS = {"event": Event, "batch": Batch, "alarm": Alarm, "state": State, "stats": Stats, "reply": Reply}
 AVAILABILITY = {"type": "string", "enum": ["online", "offline", "stopped"]}
+
+# What `pause` takes; the other commands take nothing.
+COMMAND = {"type": "object", "properties": {"paused": {"type": "boolean"}}, "additionalProperties": False}
+TEXTS = {"availability": AVAILABILITY, "command": COMMAND}
 
 # name -> address under <prefix>/<device>/, summary, QoS, retained
 CHANNELS: dict[str, tuple[str, str, int, bool]] = {
     "availability": ("availability", "online after the state; offline is the will; stopped after a clean stop", 1, True),
-    "event": ("events", "one message for each event", 1, False),
+    "event": ("events", "one message for each event, where delivery.batch is 1", 1, False),
+    "batch": ("events/batch", "several events in one message, where delivery.batch is more", 1, False),
+    "alarm": ("alarms", "something is wrong, or over", 1, False),
     "state": ("state", "who is there now, on change", 1, True),
     "stats": ("stats", "how the device is doing, from time to time", 0, False),
+    "command": ("command/{verb}", "pause, resume, reload or status; an empty payload is as good as {}", 1, False),
+    "reply": ("reply/{verb}", "the answer to a command, here or on its response topic", 1, False),
+}
+PARAMETERS = {
+    "prefix": {"description": "mqtt.prefix, one level or more", "default": "emotion"},
+    "device": {"description": "mqtt.device, else the host's name"},
+    "verb": {"description": "which command", "enum": ["pause", "resume", "reload", "status"]},
 }
 
 
@@ -31,7 +44,7 @@ def schema(name: str) -> dict[str, Any]:
     """JSON Schema of one payload.
 
     Args:
-        name: `event`, `state` or `stats`.
+        name: a key of `PAYLOADS`.
     """
     document = {"$schema": DRAFT, "$id": f"urn:emotion-edge:{name}:1", **msgspec.json.schema(PAYLOADS[name])}
     return dict(_clean(document))
@@ -41,27 +54,25 @@ def asyncapi() -> dict[str, Any]:
     """AsyncAPI 3 description of every topic."""
     _, components = msgspec.json.schema_components(PAYLOADS.values(), ref_template="#/components/schemas/{name}")
     payloads: dict[str, Any] = {name: {"$ref": f"#/components/schemas/{kind.__name__}"} for name, kind in PAYLOADS.items()}
-    payloads["availability"] = AVAILABILITY
-    parameters = {
-        "prefix": {"description": "mqtt.prefix, one level or more", "default": "emotion"},
-        "device": {"description": "mqtt.device, else the host's name"},
-    }
+    payloads |= TEXTS
     document = {
         "asyncapi": "3.0.0",
-        "info": {"title": "emotion-edge", "version": "1", "description": "What a device publishes. See mqtt.md."},
+        "info": {"title": "emotion-edge", "version": "1", "description": "What a device publishes and takes. See mqtt.md."},
         "defaultContentType": "application/json",
         "channels": {
             name: {
                 "address": f"{{prefix}}/{{device}}/{address}",
                 "description": summary,
-                "parameters": parameters,
+                "parameters": {
+                    key: value for key, value in PARAMETERS.items() if f"{{{key}}}" in f"{{prefix}}{{device}}{address}"
+                },
                 "messages": {name: {"$ref": f"#/components/messages/{name}"}},
             }
             for name, (address, summary, _, _) in CHANNELS.items()
         },
         "operations": {
-            f"publish-{name}": {
-                "action": "send",
+            f"{'take' if name == 'command' else 'publish'}-{name}": {
+                "action": "receive" if name == "command" else "send",
                 "channel": {"$ref": f"#/channels/{name}"},
                 "bindings": {"mqtt": {"qos": qos, "retain": retain, "bindingVersion": "0.2.0"}},
             }

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from edge.config import DeliverySettings
-from edge.delivery.broker import Acknowledged, Connected, Lost
+from edge.delivery.alarms import Alarms
+from edge.delivery.broker import Acknowledged, Connected, Lost, Received, Subscribed
+from edge.delivery.messages import Message, Messages
 from edge.delivery.outbox import Outbox
 from edge.delivery.session import Session
 from edge.delivery.topics import Topics
 
+# Replies that wait for the broker; the oldest go.
+MAX_REPLIES = 100
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A message under way: its topic, and the events or what else it means when the broker has it."""
+
+    topic: str
+    seqs: tuple[int, ...] = ()
+    alarm: int = 0
 
 
 class Sender:
@@ -21,23 +38,46 @@ class Sender:
     ourselves, after failed attempts, and when the broker has forgotten us. In doubt all that is held is sent again: at
     once, and once more `hold` seconds later, because the subscribers too have to find their way back.
 
+    A broker may forbid a topic. Events that it does not take break the connection, wait and are tried again; anything else
+    is told in the log, and the events go on.
+
+    Args:
+        listen: topics to subscribe to with every connection.
+        hear: called with what arrives there.
+
     Attributes:
         state: newest state, encoded; set by any thread.
         stats: statistics to be sent once, encoded; set by any thread.
+        discovery: sent after `online` in every connection and whenever it changes; set by any thread.
+        replies: sent at the next chance; filled by any thread.
         published: events acknowledged for the first time.
     """
 
-    def __init__(self, outbox: Outbox, session: Session, topics: Topics, settings: DeliverySettings) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        session: Session,
+        topics: Topics,
+        settings: DeliverySettings,
+        alarms: Alarms,
+        listen: Sequence[str] = (),
+        hear: Callable[[Received, float], None] = lambda _received, _now: None,
+    ) -> None:
         self.outbox, self._session, self._topics = outbox, session, topics
-        self._hold, self._window = settings.hold, settings.window
+        self._messages, self._alarms, self._listen, self._hear = Messages(topics, settings), alarms, listen, hear
+        self._hold, self._window, self._batch = settings.hold, settings.window, settings.batch
         self.state: bytes | None = None
         self.stats: bytes | None = None
+        self.discovery: Message | None = None
+        self.replies: deque[Message] = deque(maxlen=MAX_REPLIES)
         self.published = 0
-        self._in_flight: dict[int, int | str] = {}  # message id -> seq of an event, or another topic
+        self._in_flight: dict[int, _Sent] = {}  # by message id
         self._acknowledged: list[int] = []
         self._doubt_at: float | None = None
-        self._goodbye_id: int | None = None
         self._replay_due = False
+        self._refused: set[str] = set()
+        self._described: Message | None = None
+        self._goodbye_id: int | None = None
         self._reset(1)
 
     @property
@@ -56,11 +96,17 @@ class Sender:
             match signal:
                 case Connected():
                     self._reset(min(self._window, signal.receive_maximum))
+                    if self._listen:
+                        self._session.subscribe(self._listen)
                     forgotten = self.outbox.known and not signal.session_present
                     if forgotten or self._session.troubled or (self.outbox.known and not self.outbox.clean):
                         self._doubt_at, self._replay_due = now, True
                 case Acknowledged():
-                    refusal = self._acknowledge(signal) or refusal
+                    refusal = self._acknowledge(signal, now) or refusal
+                case Subscribed() if signal.refusal:
+                    self._warn_once("subscribe to commands", signal.refusal)
+                case Received():
+                    self._hear(signal, now)
                 case Lost():
                     self._reset(1)
         self._record(now)
@@ -77,9 +123,13 @@ class Sender:
         self.outbox, self._after = outbox, 0
         self._acknowledged.clear()
 
+    def describe_again(self) -> None:
+        """Home Assistant has started: it wants the description once more."""
+        self._described = None
+
     def say_goodbye(self, availability: bytes) -> None:
         """Announce the end; `goodbye_said` tells when the broker has it."""
-        self._goodbye_id = self._publish(self._topics.availability, availability)
+        self._goodbye_id = self._publish(self._messages.availability(availability))
 
     @property
     def goodbye_said(self) -> bool:
@@ -90,23 +140,35 @@ class Sender:
         """A new connection: nothing of an older one counts."""
         self._in_flight.clear()
         self._capacity, self._after = capacity, 0
+        self._alarms.again(held=False)
         self._state_sent: bytes | None = None
-        self._goodbye_id = None
+        self._described = self._goodbye_id = None
         self._state_there = self._online_sent = False
 
-    def _acknowledge(self, signal: Acknowledged) -> str | None:
-        """Returns what the broker has refused, if it has."""
-        item = self._in_flight.pop(signal.mid, None)
+    def _acknowledge(self, signal: Acknowledged, now: float) -> str | None:
+        """Returns what the broker has refused, if these were events."""
+        sent = self._in_flight.pop(signal.mid, None)
+        if sent is None:
+            return None
+        if signal.refusal and sent.seqs:
+            return f"refused: {signal.refusal} to publish on {sent.topic}; look at the broker's access rules"
         if signal.refusal:
-            topic = self._topics.events if isinstance(item, int) else item
-            return f"refused: {signal.refusal} to publish on {topic}; look at the broker's access rules"
-        if isinstance(item, int):
-            self._acknowledged.append(item)
-        elif item == self._topics.state:
-            self._state_there = True
-        elif not self.outbox.waiting:
+            self._warn_once(f"publish on {sent.topic}", signal.refusal)
+        if sent.seqs:
+            self._acknowledged.extend(sent.seqs)
+            return None
+        if sent.alarm:
+            self._alarms.acknowledged(sent.alarm, now)
+        if sent.topic == self._topics.state:
+            self._state_there = not signal.refusal
+        elif not self.outbox.waiting and not signal.refusal:
             self._session.settled()
         return None
+
+    def _warn_once(self, what: str, refusal: str) -> None:
+        if what not in self._refused:
+            self._refused.add(what)
+            log.warning("the broker refuses to let us %s (%s); look at its access rules. Events go on", what, refusal)
 
     def _record(self, now: float) -> None:
         if self._acknowledged:
@@ -117,12 +179,15 @@ class Sender:
     def _hold_or_forget(self, now: float) -> None:
         doubt = self._doubt_at
         # In doubt, what was held at its beginning is needed for the second sending.
-        self.outbox.purge((now if doubt is None else doubt) - self._hold)
+        before = (now if doubt is None else doubt) - self._hold
+        self.outbox.purge(before)
+        self._alarms.purge(before)
         if not self._session.connected or doubt is None:
             return
         second = now >= doubt + self._hold
         if self._replay_due or second:
             count = self.outbox.replay_held()
+            self._alarms.again(held=True)
             self._after, self._replay_due = 0, False
             if count:
                 log.info("%d events are sent again: the broker may have lost them", count)
@@ -130,30 +195,50 @@ class Sender:
             self._doubt_at = None
 
     def _send(self) -> None:
-        state, stats = self.state, self.stats
+        state, stats, discovery = self.state, self.stats, self.discovery
         if state is not None and state != self._state_sent and self._room():
-            self._publish(self._topics.state, state)
+            self._publish(self._messages.state(state))
             self._state_sent = state
         if self._state_there and not self._online_sent and self._goodbye_id is None and self._room():
-            self._publish(self._topics.availability, b"online")
+            self._publish(self._messages.availability(b"online"))
             self._online_sent = True
+        if discovery is not None and discovery is not self._described and self._room():
+            self._publish(discovery)
+            self._described = discovery
         if stats is not None:
-            self._session.publish(self._topics.stats, stats, qos=0, retain=False)
+            self._session.publish(self._messages.stats(stats))
             self.stats = None
+        self._send_alarms()
+        self._send_replies()
+        self._send_events()
+
+    def _send_alarms(self) -> None:
+        for number, payload in self._alarms.unsent(self._room()):
+            self._publish(self._messages.alarm(payload), alarm=number)
+            self._alarms.sent(number)
+
+    def _send_replies(self) -> None:
+        # However many ask, events keep three quarters of the way.
+        under_way = sum(sent.topic.startswith(self._topics.replies) for sent in self._in_flight.values())
+        for _ in range(min(len(self.replies), self._room(), max(1, self._capacity // 4) - under_way)):
+            self._publish(self.replies.popleft())
+
+    def _send_events(self) -> None:
         room = self._room()
         if not room:
             return
-        under_way = {item for item in self._in_flight.values() if isinstance(item, int)}
+        under_way = {seq for sent in self._in_flight.values() for seq in sent.seqs}
         # After a replay the search begins anew, and passes those that are still under way.
-        for seq, payload in self.outbox.unsent(room + len(under_way), self._after):
-            if seq not in under_way and self._room():
-                mid = self._session.publish(self._topics.events, payload, qos=1, retain=False)
-                self._in_flight[mid] = seq
-                self._after = seq
+        rows = self.outbox.unsent(room * self._batch + len(under_way), self._after)
+        rows = [row for row in rows if row[0] not in under_way][: room * self._batch]
+        for start in range(0, len(rows), self._batch):
+            seqs, payloads = zip(*rows[start : start + self._batch], strict=True)
+            self._publish(self._messages.events(payloads), seqs=seqs)
+            self._after = seqs[-1]
 
-    def _publish(self, topic: str, payload: bytes) -> int:
-        mid = self._session.publish(topic, payload, qos=1, retain=True)
-        self._in_flight[mid] = topic
+    def _publish(self, message: Message, seqs: tuple[int, ...] = (), alarm: int = 0) -> int:
+        mid = self._session.publish(message)
+        self._in_flight[mid] = _Sent(message.topic, seqs, alarm)
         return mid
 
     def _room(self) -> int:

@@ -11,7 +11,7 @@ import random
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,10 @@ from edge.delivery.broker import (
     describe,
     new_client,
     open_connection,
+    subscribe,
 )
-from edge.errors import DeliveryError
+from edge.delivery.messages import Message
+from edge.errors import DeliveryError, first_line
 
 # 3.1.1 does for an hour what 5 would do, then 5 is tried again: the broker may have been updated, or it was only starting up.
 TRY_5_AGAIN = 3600.0
@@ -58,18 +60,20 @@ class Session:
 
     Args:
         client_id: the same for every connection.
-        session_expiry: seconds for which a broker shall remember us (MQTT 5).
+        will_topic: where the broker says `offline` when we are lost; None for a client that nobody waits for.
+        session_expiry: seconds for which a broker shall remember us (MQTT 5); with 0 no version remembers us.
         wake: called from another thread when `turn` has something to do.
 
     Attributes:
         connected: the broker has accepted us and the connection stands.
+        trouble: why the last attempt or connection has failed; None before the first failure.
     """
 
     def __init__(
         self,
         settings: MqttSettings,
         client_id: str,
-        will_topic: str,
+        will_topic: str | None,
         session_expiry: int,
         backoff: Backoff,
         wake: Callable[[], None],
@@ -86,6 +90,7 @@ class Session:
         self._fell_back_at, self._failures_of_3 = 0.0, 0
         self._failures, self._retry_at = 0, 0.0
         self.connected = False
+        self.trouble: str | None = None
 
     @property
     def troubled(self) -> bool:
@@ -118,12 +123,13 @@ class Session:
             waiting: number of events that wait for the broker, for the log.
 
         Returns:
-            What the broker has done since: `Connected`, `Acknowledged` and `Lost` of the standing connection, in order.
+            What the broker has done since: `Connected`, `Acknowledged`, `Subscribed`, `Received` and `Lost` of the standing
+            connection, in order.
         """
         if self._opened:
             self._take(self._opened.popleft(), now, waiting)
         if self._client:
-            self._network(self._client)
+            self._network(self._client, now, waiting)
         news: list[Signal] = []
         while self._signals:
             signal = self._signals.popleft()
@@ -139,14 +145,20 @@ class Session:
             self._open(now)
         return news
 
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> int:
+    def publish(self, message: Message) -> int:
         """Hand a message to the standing connection.
 
         Returns:
             Its message id, which `Acknowledged` will carry.
         """
         assert self._client is not None
-        return self._client.publish(topic, payload, qos, retain).mid
+        properties = message.properties() if self._protocol == "5" else None
+        return self._client.publish(message.topic, message.payload, message.qos, message.retain, properties).mid
+
+    def subscribe(self, topics: Sequence[str], retained: bool = False) -> int:
+        """Ask for topics on the standing connection; returns the message id that `Subscribed` will carry."""
+        assert self._client is not None
+        return subscribe(self._client, self._protocol, topics, retained)
 
     def settled(self) -> None:
         """The broker takes what we send: the next failure begins with a short pause again."""
@@ -174,7 +186,8 @@ class Session:
 
     def _open_blocking(self, protocol: Protocol, emit: Callable[[Signal], None]) -> None:
         try:
-            client = new_client(self._settings, protocol, self._client_id, self._will, emit)
+            remembered = self._expiry > 0
+            client = new_client(self._settings, protocol, self._client_id, self._will, emit, remembered=remembered)
             open_connection(client, self._settings, protocol, self._expiry)
         except Exception as error:  # noqa: BLE001  # whatever it is, the attempt has failed and the next one follows
             self._opened.append(error)
@@ -191,14 +204,21 @@ class Session:
         else:
             self._client, self._answer_by = opened, now + ANSWER_TIMEOUT[self._protocol]
 
-    def _network(self, client: paho.Client) -> None:
-        client.loop_read()
-        # TLS may hold decrypted bytes that no select would tell of.
-        while isinstance(sock := client.socket(), ssl.SSLSocket) and sock.pending():
+    def _network(self, client: paho.Client, now: float, waiting: int) -> None:
+        try:
             client.loop_read()
-        if client.want_write():
-            client.loop_write()
-        client.loop_misc()
+            # TLS may hold decrypted bytes that no select would tell of.
+            while isinstance(sock := client.socket(), ssl.SSLSocket) and sock.pending():
+                client.loop_read()
+            if client.want_write():
+                client.loop_write()
+            client.loop_misc()
+        except Exception as error:  # noqa: BLE001  # paho would stumble over the same bytes in every turn
+            self._signals.clear()
+            if self.connected:
+                self._signals.append(Lost(f"what the broker sends cannot be read: {first_line(error)}"))
+            else:
+                self._fail(f"what the broker sends cannot be read: {first_line(error)}", now, waiting)
 
     def _greeted(self, signal: Signal, news: list[Signal], now: float, waiting: int) -> None:
         """The first word of the broker, or its silence."""
@@ -220,6 +240,7 @@ class Session:
     def _fail(self, reason: str, now: float, waiting: int) -> None:
         self._drop()
         self._failures += 1
+        self.trouble = reason
         pause = self._backoff.pause(self._failures)
         self._retry_at = now + pause
         log.warning("%s: %s; trying again in %.1f s, %d events waiting", self._where, reason, pause, waiting)

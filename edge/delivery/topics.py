@@ -16,8 +16,12 @@ class Topics:
     Attributes:
         availability: `online`, `offline` (the will) or `stopped`; retained, QoS 1.
         events: QoS 1, not retained.
+        batch: several events in one message, instead of `events`; likewise.
+        alarms: QoS 1, not retained.
         state: retained, QoS 1, on change.
         stats: QoS 0, not retained.
+        commands: the filter of `command/<verb>`, what others may ask of the device.
+        replies: what the topic of every reply begins with.
     """
 
     base: str
@@ -31,12 +35,32 @@ class Topics:
         return f"{self.base}/events"
 
     @property
+    def batch(self) -> str:
+        return f"{self.base}/events/batch"
+
+    @property
+    def alarms(self) -> str:
+        return f"{self.base}/alarms"
+
+    @property
     def state(self) -> str:
         return f"{self.base}/state"
 
     @property
     def stats(self) -> str:
         return f"{self.base}/stats"
+
+    @property
+    def commands(self) -> str:
+        return f"{self.base}/command/+"
+
+    @property
+    def replies(self) -> str:
+        return f"{self.base}/reply/"
+
+    def command(self, verb: str) -> str:
+        """Where a command is sent to."""
+        return f"{self.base}/command/{verb}"
 
 
 def device_name(settings: MqttSettings) -> str:

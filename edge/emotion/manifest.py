@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from edge.errors import ModelError
+from edge.errors import ModelError, first_line
 
 FORMAT = 1
 
@@ -130,8 +130,8 @@ def read_manifest(path: Path) -> Manifest:
         raise ModelError(f"{path}: the model's manifest cannot be read ({error.strerror}); edge-convert writes it") from None
     try:
         manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not a model manifest ({error})") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{path}: not a model manifest ({first_line(error)})") from None
     if manifest.format != FORMAT:
         raise ModelError(f"{path}: manifest format {manifest.format}; this version reads format {FORMAT}")
     if len(set(manifest.labels)) != len(manifest.labels):

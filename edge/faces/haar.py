@@ -32,7 +32,17 @@ class Haar:
 
     name = "haar"
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, threads: int = 1) -> None:
+        """Load the cascade.
+
+        Args:
+            width: frames are shrunk to it, pixels.
+            threads: CPU threads of one detection, which are those of all of OpenCV in this process.
+
+        Raises:
+            DetectorError: this OpenCV comes without it.
+        """
+        cv2.setNumThreads(threads)
         try:
             from cv2 import data
 

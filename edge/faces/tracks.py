@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge.config import TrackSettings
-from edge.faces import overlap
+from edge.faces import SAME, overlap
+from edge.faces.follow import Likeness, find, remember
 from edge.types import Face, Frame, TrackedFace
 
 # A fast face may leave its own square between two detections; then it is the one that is near and of like size.
@@ -16,10 +21,24 @@ NEAR, LIKE = 0.9, 1.6
 
 @dataclass(slots=True)
 class _Track:
+    """A face and its past.
+
+    Attributes:
+        sure: detected more than once. A false detection is rarely repeated, but its background stands still and would be
+            followed for ever.
+        held: found by the last detection; what the detector does not take for a face any more is not followed.
+        lost: held, but not found when it was followed.
+        likeness: taken when it is first followed after a detection.
+    """
+
     number: int
     face: Face
     seen_at: float
-    seen: bool
+    seen: bool = True
+    sure: bool = False
+    held: bool = True
+    lost: bool = False
+    likeness: Likeness | None = None
 
 
 class Tracker:
@@ -29,15 +48,17 @@ class Tracker:
     of one frame goes unheard.
     """
 
-    def __init__(self, settings: TrackSettings) -> None:
+    def __init__(self, settings: TrackSettings, numbers: Iterator[int] | None = None) -> None:
         """Start without tracks.
 
         Args:
             settings: overlap and gap.
+            numbers: where new tracks get theirs; without it, from 1. Trackers that share it never give one twice.
         """
-        self._settings, self._next = settings, 1
+        self._settings, self._numbers = settings, numbers or itertools.count(1)
         self._tracks: list[_Track] = []
         self._scene = 0
+        self._searched: NDArray[np.uint8] | None = None
 
     def update(self, faces: Sequence[Face], frame: Frame) -> tuple[list[TrackedFace], list[int]]:
         """Take the detected faces of a frame.
@@ -50,36 +71,66 @@ class Tracker:
             All living tracks with their last known places, and the numbers of those that have just ended.
         """
         ended = self._change_scene(frame)
+        self._searched = frame.image
         for track in self._tracks:
-            track.seen = False
+            track.seen = track.held = track.lost = False
+            track.likeness = None
         free = list(faces)
         for track, face in _pairs(self._tracks, faces, self._settings.min_overlap):
-            track.face, track.seen_at, track.seen = face, frame.time, True
+            track.face, track.seen_at, track.seen, track.held, track.sure = face, frame.time, True, True, True
             free = [other for other in free if other is not face]
         for face in free:
-            self._tracks.append(_Track(self._next, face, frame.time, True))
-            self._next += 1
+            self._tracks.append(_Track(next(self._numbers), face, frame.time))
         # After the matching: a face that is still there goes on, however long ago the last detection was.
         gone = [track.number for track in self._tracks if frame.time - track.seen_at > self._settings.max_gap]
         self._tracks = [track for track in self._tracks if track.number not in gone]
         return self._living(), ended + gone
 
-    def coast(self, frame: Frame) -> tuple[list[TrackedFace], list[int]]:
-        """Go through a frame in which nobody looked for faces: the places stay, and none is `seen`.
+    def follow(self, frame: Frame) -> tuple[list[TrackedFace], list[int]]:
+        """Go through a frame in which nobody looks for faces: the known ones are sought around their last places.
+
+        A face is `seen` when it is surely there and two detections have found it; one that is covered or has left keeps its
+        last place. No track ends here but with its scene: that it is gone is for the detector to say.
 
         Returns:
             As `update`.
         """
         ended = self._change_scene(frame)
+        followed: list[tuple[float, _Track]] = []
         for track in self._tracks:
             track.seen = False
+            if not track.held:
+                continue
+            found = self._find(track, frame.image)
+            track.lost = found is None
+            if found is not None:
+                track.face = found[0]
+                followed.append((found[1], track))
+        for correlation, track in followed:
+            # Of two that have run into one another the better match goes on.
+            rivals = (other for other in followed if other[1] is not track and overlap(other[1].face, track.face) >= SAME)
+            if track.sure and all(correlation > rival[0] for rival in rivals):
+                track.seen, track.seen_at = True, frame.time
         return self._living(), ended
+
+    @property
+    def uneasy(self) -> bool:
+        """Whether a detection is wanted soon: a face is new and may be none, or one was lost while it was followed.
+
+        It is wanted once: what the detector does not find again is no longer followed.
+        """
+        return any(track.held and (track.lost or not track.sure) for track in self._tracks)
 
     def end(self) -> list[int]:
         """End all tracks: the source is through. Returns their numbers."""
         ended = [track.number for track in self._tracks]
         self._tracks = []
         return ended
+
+    def _find(self, track: _Track, image: NDArray[np.uint8]) -> tuple[Face, float] | None:
+        if track.likeness is None and self._searched is not None:
+            track.likeness = remember(self._searched, track.face)
+        return None if track.likeness is None else find(image, track.likeness, track.face)
 
     def _living(self) -> list[TrackedFace]:
         return [TrackedFace(track.number, track.face, track.seen) for track in self._tracks]

@@ -1,19 +1,23 @@
-"""YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y) by OpenCV's FaceDetectorYN, with five landmarks a face."""
+"""YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y), with five landmarks a face, on ONNX Runtime or OpenCV."""
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import DetectorError
+from edge.errors import DetectorError, ModelError, RuntimeMissingError
 from edge.faces import distinct, shrink
 from edge.faces.crop import cut
 from edge.types import Face
+
+log = logging.getLogger(__name__)
 
 # Side of the square over height of the box; the centres are the same. Over FER2013 the box is 1.015 of the square high,
 # with a spread of 0.11; with such a spread a little too tight costs less than a little too loose.
@@ -34,18 +38,72 @@ HINT, SETTLED = math.radians(3), math.radians(4)
 UPRIGHT, LEANING = math.radians(12), math.radians(16)
 
 
-class YuNet:
-    """YuNet at the size of the shrunk frame, from any of its exports."""
+class Network(Protocol):
+    """YuNet's network, whoever computes it."""
 
-    def __init__(self, weights: Path, width: int, min_score: float) -> None:
-        self.name = f"yunet {weights.name}"
-        self._width = width
+    @property
+    def name(self) -> str:
+        """Package and version."""
+
+    def rows(self, image: NDArray[np.uint8], min_score: float, max_overlap: float, candidates: int) -> NDArray[np.float32]:
+        """As `edge.faces.yunet_onnx.OnnxYuNet.rows`."""
+
+
+class OpenCvYuNet:
+    """OpenCV's own FaceDetectorYN; its threads are those of all of OpenCV in this process."""
+
+    name = f"opencv {cv2.__version__}"
+
+    def __init__(self, weights: Path, threads: int) -> None:
+        cv2.setNumThreads(threads)
+        self._detector = cv2.FaceDetectorYN.create(str(weights), "", (LOOK_SIDE, LOOK_SIDE), LOOK_SCORE, OVERLAP, CANDIDATES)
+        self.rows(np.zeros((LOOK_SIDE, LOOK_SIDE, 3), np.uint8), LOOK_SCORE, OVERLAP, CANDIDATES)
+
+    def rows(self, image: NDArray[np.uint8], min_score: float, max_overlap: float, candidates: int) -> NDArray[np.float32]:
+        self._detector.setInputSize((image.shape[1], image.shape[0]))
+        self._detector.setScoreThreshold(min_score)
+        self._detector.setNMSThreshold(max_overlap)
+        self._detector.setTopK(candidates)
+        found = self._detector.detect(image)[1]
+        return np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
+
+
+def open_network(weights: Path, runtime: Literal["auto", "onnx", "opencv"], threads: int) -> Network:
+    """Load YuNet's network.
+
+    Args:
+        weights: its .onnx, of any export.
+        runtime: `auto` takes ONNX Runtime where it is installed and can read this file.
+        threads: CPU threads of one detection.
+
+    Raises:
+        DetectorError: the file is no YuNet, or the runtime that was asked for is missing.
+    """
+    if runtime != "opencv":
+        from edge.faces.yunet_onnx import OnnxYuNet
+
         try:
-            self._network = cv2.FaceDetectorYN.create(str(weights), "", (width, width), min_score, OVERLAP, CANDIDATES)
-            self._second = cv2.FaceDetectorYN.create(str(weights), "", (LOOK_SIDE, LOOK_SIDE), LOOK_SCORE, OVERLAP, CANDIDATES)
-            _rows(self._second, np.zeros((LOOK_SIDE, LOOK_SIDE, 3), np.uint8))
-        except (cv2.error, UnicodeDecodeError):
-            raise DetectorError(f"{weights}: not a YuNet face detector; `edge-fetch yunet` gets the right file") from None
+            return OnnxYuNet(weights.read_bytes(), threads)
+        except RuntimeMissingError as error:
+            if runtime == "onnx":
+                raise DetectorError(f"detector.runtime is onnx, but {error}") from None
+            log.info("yunet runs on OpenCV; ONNX Runtime takes half the time: pip install 'emotion-edge[onnx]'")
+        except (ModelError, OSError) as error:
+            if runtime == "onnx":
+                raise DetectorError(f"{weights}: {error}; `edge-fetch yunet` gets the right file") from None
+            log.debug("%s: %s", weights, error)
+    try:
+        return OpenCvYuNet(weights, threads)
+    except (cv2.error, UnicodeDecodeError):
+        raise DetectorError(f"{weights}: not a YuNet face detector; `edge-fetch yunet` gets the right file") from None
+
+
+class YuNet:
+    """YuNet at the size of the shrunk frame."""
+
+    def __init__(self, weights: Path, network: Network, width: int, min_score: float) -> None:
+        self.name = f"yunet {weights.name} ({network.name})"
+        self._network, self._width, self._min_score = network, width, min_score
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         small, scale = shrink(image, self._width)
@@ -53,9 +111,22 @@ class YuNet:
         missing = max(0, SMALLEST - height), max(0, SMALLEST - width)
         if any(missing):
             small = np.asarray(cv2.copyMakeBorder(small, 0, missing[0], 0, missing[1], cv2.BORDER_CONSTANT), np.uint8)
-        self._network.setInputSize((small.shape[1], small.shape[0]))
-        rows = _rows(self._network, small)
+        rows = self._rows(small, self._min_score)
         return distinct(self._look(image, _face(row * np.float32(scale), float(row[14]))) for row in rows)
+
+    def _rows(self, image: NDArray[np.uint8], min_score: float) -> NDArray[np.float32]:
+        """What the network finds, (N, 15). A box without a size or around nothing of the picture is none."""
+        rows = self._network.rows(image, min_score, OVERLAP, CANDIDATES)
+        if not len(rows):
+            return rows
+        middle, size = rows[:, :2] + rows[:, 2:4] / 2, np.array(image.shape[1::-1], np.float32)
+        sound = (
+            np.isfinite(rows).all(axis=1)
+            & (rows[:, 2:4] > 1).all(axis=1)
+            & (middle > 0).all(axis=1)
+            & (middle < size).all(axis=1)
+        )
+        return rows[sound]
 
     def _look(self, image: NDArray[np.uint8], first: Face) -> Face:
         """Find out how far a face leans, at its native resolution, and place the square anew when that has to be undone."""
@@ -63,7 +134,7 @@ class YuNet:
         for _ in range(LOOKS if _seems_to_lean(first) else 0):
             view = Face(face.x, face.y, face.side / LOOK_FACE, face.roll)
             patch = cv2.resize(cut(image, view), (LOOK_SIDE, LOOK_SIDE), interpolation=cv2.INTER_AREA)
-            rows = _rows(self._second, np.asarray(patch, np.uint8))
+            rows = self._rows(np.asarray(patch, np.uint8), LOOK_SCORE)
             if not len(rows):
                 break
             middle = np.abs(rows[:, :2] + rows[:, 2:4] / 2 - LOOK_SIDE / 2).sum(axis=1)
@@ -73,17 +144,6 @@ class YuNet:
                 break
         certain = min(max((abs(face.roll) - UPRIGHT) / (LEANING - UPRIGHT), 0.0), 1.0)
         return replace(face, roll=face.roll * certain) if certain else replace(first, roll=0.0)
-
-
-def _rows(network: cv2.FaceDetectorYN, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What the network finds, (N, 15): box, landmarks, score. A box without a size or around nothing of the picture is none."""
-    found = network.detect(image)[1]
-    rows = np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
-    middle, size = rows[:, :2] + rows[:, 2:4] / 2, np.array(image.shape[1::-1], np.float32)
-    sound = (
-        np.isfinite(rows).all(axis=1) & (rows[:, 2:4] > 1).all(axis=1) & (middle > 0).all(axis=1) & (middle < size).all(axis=1)
-    )
-    return rows[sound]
 
 
 def _face(row: NDArray[np.float32], score: float) -> Face:

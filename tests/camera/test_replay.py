@@ -98,7 +98,7 @@ def test_a_damaged_picture_in_the_middle_is_left_out_and_told(tmp_path: Path, ca
     (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:20])
     got = frames(open_source(tmp_path, still=0.2))
     assert [frame.scene for frame in got] == [0, 0, 2, 2]
-    assert "b.png: a damaged picture, left out" in caplog.text
+    assert "b.png: a damaged picture; remove it or save it again; it is left out" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,11 @@ def test_the_end_of_the_source_ends_every_track() -> None:
 
 def test_the_state_tells_what_the_events_have_told() -> None:
     one = announcer()
-    assert (one.state().faces, one.state().emotion) == (0, None)
+    assert (one.state().faces, one.state().emotion, one.state().confidence) == (0, None, None)
     one.observe(frame(0.0), [(face(1), emotion("happy", 0.6)), (face(2), emotion("sad", 0.9)), (face(3), None)])
     first = one.state()
     assert first.faces == 2
-    assert first.emotion == "sad", "of equally many faces the surer one counts"
+    assert (first.emotion, first.confidence) == ("sad", 0.9), "of equally many faces the surer one counts"
     assert [track.track for track in first.tracks] == ["k3f9-1", "k3f9-2"]
     one.observe(frame(1.0), [(face(1), emotion("happy", 0.7)), (face(2), emotion("sad", 0.9))])
     assert one.state() == first, "no event, no change"

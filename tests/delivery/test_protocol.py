@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from brokers import HOST, Mosquitto, Subscriber, free_port, wait_for
+from brokers import HOST, Mosquitto, OldBroker, Subscriber, free_port, wait_for
 from emitting import drafts, settings_for
 
 from edge.delivery import Delivery
@@ -33,47 +31,10 @@ asyncio.run(main())
 """
 
 
-class Old(threading.Thread):
-    """A broker of the old kind in front of mosquitto: it closes the connection on everything but MQTT 3.1.1."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self.upstream, self.levels = port, list[int]()
-        self.listener = socket.create_server((HOST, 0))
-        self.port = self.listener.getsockname()[1]
-
-    def run(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
-
-    def serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            hello = client.recv(4096)
-            level = hello[hello.index(b"MQTT") + 4]
-            self.levels.append(level)
-            if level != 4:
-                return
-            with socket.create_connection((HOST, self.upstream)) as broker:
-                broker.sendall(hello)
-                other = {client: broker, broker: client}
-                while True:
-                    for sock in select.select([client, broker], [], [])[0]:
-                        data = sock.recv(65536)
-                        if not data:
-                            return
-                        other[sock].sendall(data)
-
-
 @pytest.fixture
-def old(mosquitto: Mosquitto) -> Iterator[Old]:
-    broker = Old(mosquitto.port)
-    broker.start()
-    yield broker
-    broker.listener.shutdown(socket.SHUT_RDWR)
-    broker.listener.close()
-    broker.join(5)
+def old(mosquitto: Mosquitto) -> Iterator[OldBroker]:
+    with OldBroker(mosquitto.port) as broker:
+        yield broker
 
 
 def test_mqtt_5_is_spoken_where_it_is_understood(
@@ -85,7 +46,7 @@ def test_mqtt_5_is_spoken_where_it_is_understood(
     assert "connected (MQTT 5)" in caplog.text
 
 
-def test_a_connection_closed_without_an_answer_falls_back(old: Old, mosquitto: Mosquitto, deliver: Deliver) -> None:
+def test_a_connection_closed_without_an_answer_falls_back(old: OldBroker, mosquitto: Mosquitto, deliver: Deliver) -> None:
     with Subscriber(mosquitto.port) as subscriber:
         delivery = deliver(settings_for(old.port))
         delivery.put(drafts(30))
@@ -100,7 +61,7 @@ def test_a_connection_closed_without_an_answer_falls_back(old: Old, mosquitto: M
         assert old.levels[2] == 4, "what worked is remembered"
 
 
-def test_after_some_failures_of_3_1_1_it_is_5_again(old: Old, mosquitto: Mosquitto, deliver: Deliver) -> None:
+def test_after_some_failures_of_3_1_1_it_is_5_again(old: OldBroker, mosquitto: Mosquitto, deliver: Deliver) -> None:
     mosquitto.kill()
     deliver(settings_for(old.port))
     wait_for(lambda: old.levels.count(5) >= 2, because="5 is tried again")

@@ -15,7 +15,7 @@ from brokers import Mosquitto, Subscriber, wait_for
 from emitting import settings_for
 
 from edge.clock import rfc3339
-from edge.delivery import Announcer, Delivery, Latency, Stats
+from edge.delivery import Announcer, Command, Delivery, Latency, Stats
 from edge.delivery.schema import files
 from edge.types import Emotion, Face, Frame, TrackedFace
 
@@ -35,7 +35,7 @@ def test_committed_files_are_what_the_structs_say(path: str) -> None:
 def test_every_example_of_the_documentation_is_valid() -> None:
     page = (ROOT / "docs" / "mqtt.md").read_text()
     examples = re.findall(r"```json (\w+)\n(.*?)```", page, re.DOTALL)
-    assert {name for name, _ in examples} == {"event", "state", "stats"}
+    assert {name for name, _ in examples} == {"event", "batch", "alarm", "state", "stats", "reply"}
     for name, text in examples:
         validate(name, json.loads(text))
 
@@ -76,6 +76,11 @@ def test_what_leaves_the_device_is_valid(mosquitto: Mosquitto, deliver: Callable
             for payload in payloads:
                 validate(name, json.loads(payload))
         validate("stats", json.loads(subscriber.payloads("/stats")[0]))
+        delivery.alarm("camera", True, "the camera is gone")
+        validate("alarm", json.loads(wait_for(lambda: subscriber.payloads("/alarms"))[0]))
+        delivery.reply(Command("status", {}, "status", "emotion/cam/reply/status"), {"fps": 15.0})
+        validate("reply", json.loads(wait_for(lambda: subscriber.payloads("/reply/status"))[0]))
+        validate("batch", {"v": 1, "events": events})
         assert [event["type"] for event in events].count("end") == 3
         assert {event["track"] for event in events} == {delivery.track_name(number) for number in (1, 2, 3)}
         assert events[0]["at"] == "2026-11-21T07:47:05.480Z"

@@ -30,12 +30,12 @@ def authority(folder: Path) -> Path:
     return folder / "ca.crt"
 
 
-def certificate(folder: Path, name: str, host: str) -> None:
-    """name.crt and name.key for an address, signed by the authority in the folder."""
+def certificate(folder: Path, name: str, host: str, days: int = 2) -> None:
+    """name.crt and name.key for an address, signed by the authority in the folder; with -1 day it ended yesterday."""
     options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     openssl(folder, "req", *options, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
     (folder / "extensions").write_text(f"subjectAltName=IP:{host}")
-    signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions"]
+    signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", str(days), "-extfile", "extensions"]
     openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.crt")
 
 
@@ -64,6 +64,7 @@ def test_a_broker_of_our_authority_is_accepted_also_with_certificates_on_both_si
         ("another authority", "TLS: the broker's certificate is refused: "),
         ("the system's authorities", "TLS: the broker's certificate is refused: "),
         ("another host", "certificate is not valid for"),
+        ("expired", "certificate has expired"),
         ("plain port", "is this the broker's TLS port?"),
     ],
 )
@@ -71,7 +72,7 @@ def test_whatever_cannot_be_verified_is_refused_in_one_line(
     tmp_path: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture, case: str, sentence: str
 ) -> None:
     ca = authority(tmp_path / "ca")
-    certificate(ca.parent, "broker", "127.0.0.9" if case == "another host" else HOST)
+    certificate(ca.parent, "broker", "127.0.0.9" if case == "another host" else HOST, days=-1 if case == "expired" else 2)
     believed = authority(tmp_path / "other") if case == "another authority" else ca
     mqtt = {"tls": True} if case == "the system's authorities" else {"tls": True, "ca_file": str(believed)}
     broker = Mosquitto(tmp_path / "plain") if case == "plain port" else secured(tmp_path / "tls", ca)

@@ -23,8 +23,8 @@ EXPORTS = ("yunet_n_320_320.onnx", "yunet_n_640_640.onnx")
 
 def open_kind(kind: str, testdata: Path, width: int = 320) -> FaceDetector:
     if kind == "haar":
-        return open_detector(DetectorSettings(kind="haar", width=width))
-    return open_detector(DetectorSettings(kind="yunet", weights=str(testdata / "models" / kind), width=width))
+        return open_detector(DetectorSettings(kind="haar", width=width, threads=1))
+    return open_detector(DetectorSettings(kind="yunet", weights=str(testdata / "models" / kind), width=width, threads=1))
 
 
 @pytest.mark.parametrize("kind", ["haar", *EXPORTS])
@@ -49,7 +49,7 @@ def test_haar_finds_a_portrait_that_comes_with_a_package_and_nothing_on_a_wall()
 
 
 @pytest.mark.parametrize("kind", ["haar", EXPORTS[0]])
-@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 900, 3), (900, 7, 3), (33, 47, 3), (2160, 3840, 3)])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 900, 3), (900, 7, 3), (33, 47, 3), (2160, 3840, 3), (100_000, 2, 3)])
 def test_any_size_of_frame_is_taken(testdata: Path, kind: str, shape: tuple[int, int, int]) -> None:
     assert open_kind(kind, testdata).detect(np.zeros(shape, np.uint8)) == []
 
@@ -92,7 +92,7 @@ def test_landmarks_are_in_the_frame_and_in_order(testdata: Path) -> None:
 
 def test_auto_takes_yunet_where_its_weights_are(testdata: Path) -> None:
     with_weights = DetectorSettings(kind="auto", weights=str(testdata / "models" / EXPORTS[0]))
-    assert open_detector(with_weights).name == f"yunet {EXPORTS[0]}"
+    assert open_detector(with_weights).name.startswith(f"yunet {EXPORTS[0]} (")
 
 
 def test_weights_are_looked_for_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

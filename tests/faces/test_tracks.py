@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -48,10 +50,12 @@ def test_a_gap_ends_the_track_once_and_its_number_is_not_used_again() -> None:
     assert ([t.track for t in tracked], ended) == ([2], [])
 
 
-def test_coasting_keeps_places_and_a_face_that_is_still_there_goes_on_however_rare_the_detections_are() -> None:
+def test_where_nothing_can_be_followed_places_stay_and_a_face_that_is_still_there_goes_on_however_rare_the_detections_are() -> (
+    None
+):
     tracker = Tracker(TrackSettings(max_gap=1.0))
     tracker.update([Face(100, 100, 80)], frame(0.0))
-    tracked, ended = tracker.coast(frame(0.5))
+    tracked, ended = tracker.follow(frame(0.5))
     assert ([(t.track, t.face.x, t.seen) for t in tracked], ended) == ([(1, 100, False)], [])
     tracked, ended = tracker.update([Face(102, 100, 80)], frame(1.5))
     assert ([(t.track, t.face.x, t.seen) for t in tracked], ended) == ([(1, 102, True)], [])
@@ -93,7 +97,7 @@ def test_end_names_every_track() -> None:
     tracker = Tracker(TrackSettings())
     tracker.update([Face(100, 100, 80), Face(300, 100, 80)], frame(0.0))
     assert tracker.end() == [1, 2]
-    assert tracker.coast(frame(0.1)) == ([], [])
+    assert tracker.follow(frame(0.1)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -109,3 +113,13 @@ def test_end_names_every_track() -> None:
 def test_overlap(a: Face, b: Face, expected: float) -> None:
     assert overlap(a, b) == pytest.approx(expected)
     assert overlap(b, a) == pytest.approx(expected)
+
+
+def test_trackers_that_share_their_numbers_never_give_one_twice() -> None:
+    numbers = itertools.count(1)
+    first, second = Tracker(TrackSettings(), numbers), Tracker(TrackSettings(), numbers)
+    given = [
+        track.track for tracker in (first, second, first) for track in tracker.update([Face(9, 9, 9)], frame(0.0, id(tracker)))[0]
+    ]
+    assert given == [1, 2, 1]
+    assert [track.track for track in first.update([Face(900, 9, 9)], frame(0.1, id(first)))[0]] == [1, 3]

@@ -1,7 +1,4 @@
-"""Signs of life: stages beat, and systemd's watchdog is fed only while all of them do.
-
-The beat is of the loop, not of frames: an unplugged camera degrades the service, it does not restart it.
-"""
+"""The service manager's side: sd_notify(3), in one datagram per message. Silent where systemd is not."""
 
 from __future__ import annotations
 
@@ -10,26 +7,8 @@ import socket
 import time
 
 
-class Heartbeats:
-    """When each stage last moved, on the monotonic clock."""
-
-    def __init__(self, limit: float) -> None:
-        """Args: limit: a stage that has not moved for so many seconds hangs."""
-        self._limit = limit
-        self._beats: dict[str, float] = {}
-
-    def beat(self, stage: str, at: float) -> None:
-        """Say when a stage last moved, on the monotonic clock."""
-        self._beats[stage] = at
-
-    def hung(self) -> list[str]:
-        """The stages that have not moved for too long."""
-        now = time.monotonic()
-        return [stage for stage, beat in self._beats.items() if now - beat > self._limit]
-
-
 class Systemd:
-    """The notification protocol of sd_notify(3): one datagram per message, silent where systemd is not."""
+    """The notification protocol."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
@@ -58,12 +37,14 @@ class Systemd:
         """The service is on its way down."""
         self._send("STOPPING=1")
 
+    def hungry(self) -> bool:
+        """Whether it is time to feed the watchdog again: twice in the interval that it asks for."""
+        return bool(self.watchdog_interval) and time.monotonic() - self._fed >= self.watchdog_interval / 2
+
     def feed(self) -> None:
-        """Feed the watchdog, not more often than it asks for."""
-        now = time.monotonic()
-        if self.watchdog_interval and now - self._fed >= self.watchdog_interval / 2:
-            self._fed = now
-            self._send("WATCHDOG=1")
+        """Tell the manager that everything moves."""
+        self._fed = time.monotonic()
+        self._send("WATCHDOG=1")
 
     def _send(self, message: str) -> None:
         if not self._address:

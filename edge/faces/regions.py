@@ -1,0 +1,48 @@
+"""Faces only where somebody asked for them: a door, a seat, not the street behind the window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.faces import FaceDetector
+from edge.types import Face
+
+# Left, top, width and height as fractions of the picture.
+Region = tuple[float, float, float, float]
+
+
+class InRegions:
+    """A detector that sees no more of the picture than the box around all regions.
+
+    The box is what is shrunk to the detector's width then, so smaller faces are found in it.
+    """
+
+    def __init__(self, detector: FaceDetector, regions: Sequence[Region]) -> None:
+        """Wrap a detector.
+
+        Args:
+            detector: what finds the faces.
+            regions: at least one; a face counts when its centre lies in one of them.
+        """
+        self._detector, self._regions = detector, tuple(regions)
+        self.name = detector.name
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        height, width = image.shape[:2]
+        boxes = [(x * width, y * height, (x + w) * width, (y + h) * height) for x, y, w, h in self._regions]
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        # A region at the very edge of a tiny picture still is a pixel.
+        left, top = min(math.floor(min(lefts)), width - 1), min(math.floor(min(tops)), height - 1)
+        right, bottom = max(math.ceil(max(rights)), left + 1), max(math.ceil(max(bottoms)), top + 1)
+        found = (_moved(face, left, top) for face in self._detector.detect(image[top:bottom, left:right]))
+        return [face for face in found if any(x <= face.x < r and y <= face.y < b for x, y, r, b in boxes)]
+
+
+def _moved(face: Face, x: int, y: int) -> Face:
+    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
+    return replace(face, x=face.x + x, y=face.y + y, landmarks=landmarks)

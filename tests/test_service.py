@@ -1,0 +1,164 @@
+"""The supervisor: commands, another model, a model in the shadow, and what an owner may switch on beside the main way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from asking import Asker
+from brokers import Mosquitto, free_port, wait_for
+from fakes import SeenFaces
+from services import FACE, running, settings
+
+from edge.cli.exits import HUNG, UNUSABLE, exit_status
+from edge.config import ModelSettings, PreviewSettings, ServiceSettings, Settings, SnapshotSettings
+from edge.emotion.classify import DEFAULT_MODEL
+from edge.emotion.manifest import manifest_path
+from edge.errors import ModelError, StageError
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "mosquitto") as mosquitto:
+        yield mosquitto
+
+
+@pytest.fixture
+def asker(broker: Mosquitto) -> Iterator[Asker]:
+    with Asker(broker.port, base="emotion/test") as client:
+        yield client
+
+
+def see() -> SeenFaces:
+    return SeenFaces([FACE])
+
+
+def types(asker: Asker) -> list[str]:
+    return [json.loads(message.payload)["type"] for message in asker.on("/events")]
+
+
+def state(asker: Asker) -> dict[str, Any]:
+    return dict(asker.json("/state")[-1])
+
+
+def reply(asker: Asker, verb: str, count: int = 1) -> dict[str, Any]:
+    return dict(asker.json(f"/reply/{verb}", count)[count - 1])
+
+
+def test_a_pause_gives_the_camera_back_and_outlives_a_restart(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
+    with running(settings(broker), tmp_path, see) as service:
+        asker.wait_for_online()
+        wait_for(lambda: "new" in types(asker), 15, "a face")
+        asker.ask("pause")
+        assert reply(asker, "pause")["result"]["paused"] is True
+        assert service.cameras[0].closed.is_set()
+        wait_for(lambda: types(asker)[-1] == "end", 5, "its track ends")
+        wait_for(lambda: state(asker)["paused"] and state(asker)["faces"] == 0, 5, "the state says so")
+    with running(settings(broker), tmp_path, see) as service:
+        asker.ask("status")
+        assert reply(asker, "status")["result"]["state"]["paused"] is True
+        assert not service.cameras, "nobody has looked"
+        seen = len(types(asker))
+        asker.ask("resume")
+        wait_for(lambda: types(asker)[seen:][:1] == ["new"], 15, "it watches again")
+        assert not state(asker)["paused"]
+
+
+def test_a_file_cannot_be_paused(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
+    wanted = settings(broker)
+    wanted = msgspec.structs.replace(wanted, camera=msgspec.structs.replace(wanted.camera, source="demo", fps=15.0))
+    with running(wanted, tmp_path, see):
+        asker.wait_for_online()
+        asker.ask("pause")
+        assert "only a camera can be paused" in reply(asker, "pause")["error"]
+
+
+def copy_model(folder: Path, version: str = "1.0.0") -> Path:
+    folder.mkdir(exist_ok=True)
+    model = Path(shutil.copy(DEFAULT_MODEL, folder))
+    manifest = json.loads(manifest_path(DEFAULT_MODEL).read_text())
+    manifest_path(model).write_text(json.dumps({**manifest, "version": version}))
+    return model
+
+
+def with_model(wanted: Settings, model: Path, **changes: Any) -> Settings:
+    return msgspec.structs.replace(wanted, model=ModelSettings(path=str(model), **changes))
+
+
+@pytest.mark.parametrize("way", ["command", "signal"])
+def test_another_model_is_taken_up_while_it_runs_and_a_bad_one_is_not(
+    tmp_path: Path, broker: Mosquitto, asker: Asker, way: str
+) -> None:
+    model = copy_model(tmp_path / "models")
+    with running(with_model(settings(broker), model), tmp_path, see) as service:
+        asker.wait_for_online()
+        wait_for(lambda: "new" in types(asker), 15, "a face")
+
+        def reload() -> None:
+            if way == "command":
+                asker.ask("reload")
+            else:
+                service.reload.set()
+
+        content = bytearray(model.read_bytes())
+        content[5000] ^= 1
+        model.write_bytes(content)
+        reload()
+        wait_for(lambda: state(asker)["problems"] == ["model"], 10, "the refusal in the state")
+        assert "sha256" in asker.json("/alarms")[-1]["text"]
+        if way == "command":
+            assert "micro 1.0.0" in reply(asker, "reload")["error"]
+        seen = len(types(asker))
+        wait_for(lambda: len(types(asker)) > seen, 10, "the old one goes on")
+        copy_model(tmp_path / "models", "2.0.0")
+        reload()
+        wait_for(lambda: "micro 2.0.0" in json.loads(asker.on("/events")[-1].payload)["model"], 15, "the new one speaks")
+        assert types(asker)[seen:][:4].count("end") == 1, "what the old one said is another story"
+        wait_for(lambda: state(asker)["problems"] == [], 10, "no problem any more")
+
+
+def test_a_shadow_model_is_compared_and_never_heard(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
+    second = copy_model(tmp_path / "second", "9.9.9")
+    wanted = with_model(settings(broker), copy_model(tmp_path / "first"), shadow=str(second), shadow_share=1.0)
+    with running(wanted, tmp_path, see):
+        found = wait_for(
+            lambda: [s["shadow"] for s in map(json.loads, (m.payload for m in asker.on("/stats"))) if s["shadow"]["faces"]], 15
+        )
+    assert found[-1]["model"].startswith("micro 9.9.9")
+    assert found[-1]["agreement"] == 1.0
+    assert found[-1]["milliseconds"] > 0
+    assert found[-1]["shadow_milliseconds"] > 0
+    assert not any(b"9.9.9" in message.payload for message in asker.on("/events"))
+
+
+def test_the_page_the_figures_and_the_album_are_there_when_asked_for(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
+    wanted = msgspec.structs.replace(
+        settings(broker),
+        preview=PreviewSettings(serve=True, port=free_port()),
+        service=ServiceSettings(metrics_port=free_port()),
+        snapshots=SnapshotSettings(keep=True),
+    )
+    with running(wanted, tmp_path, see):
+        wait_for(lambda: "new" in types(asker), 15, "a face")
+        page = urllib.request.urlopen(f"http://127.0.0.1:{wanted.preview.port}/", timeout=10).read().decode()
+        assert "emotion" in page.lower()
+        figures = urllib.request.urlopen(f"http://127.0.0.1:{wanted.service.metrics_port}/metrics", timeout=10).read().decode()
+        assert "emotion_edge_faces 1.0" in figures
+        (picture, *_) = wait_for(lambda: list((tmp_path / "state/snapshots").glob("*.jpg")), 10, "a picture")
+        assert picture.stat().st_size > 1000
+    assert not any(len(message.payload) > 2000 for message in asker.messages), "no picture ever leaves by MQTT"
+
+
+def test_what_a_new_process_may_cure_is_no_bad_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(error: Exception) -> int:
+        raise error
+
+    assert exit_status("edge-run", lambda: fail(StageError("it hangs"))) == HUNG
+    assert exit_status("edge-run", lambda: fail(ModelError("no model"))) == UNUSABLE
+    assert capsys.readouterr().err == "edge-run: it hangs\nedge-run: no model\n"
