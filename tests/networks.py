@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -16,6 +17,9 @@ RATE = 25
 class NetworkCamera:
     """A server on a free loopback port; its pictures are brighter on the right and change all the time.
 
+    Args:
+        pictures: JPEG files to show instead, over and over.
+
     Attributes:
         size: width and height of the pictures.
         silent: connections are taken and kept, and nothing is sent.
@@ -23,7 +27,8 @@ class NetworkCamera:
         connections: taken so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: Sequence[bytes] = ()) -> None:
+        self._pictures = pictures
         self.size, self.silent, self.still = (64, 48), threading.Event(), False
         self.connections = 0
         self._hung_up, self._numbers = threading.Event(), itertools.count()
@@ -51,6 +56,8 @@ class NetworkCamera:
         self._thread.join()
 
     def _picture(self) -> bytes:
+        if self._pictures:
+            return self._pictures[next(self._numbers) % len(self._pictures)]
         level = 90 if self.still else next(self._numbers) * 7 % 200
         picture = np.full((self.size[1], self.size[0], 3), level, np.uint8)
         picture[:, self.size[0] // 2 :] += 50

@@ -36,7 +36,8 @@ class Sender:
     A broker that is killed forgets what it has acknowledged but not yet handed on, and says so only sometimes (one that
     keeps its sessions on disk comes back with an old copy). So there is *doubt* after every connection that we did not end
     ourselves, after failed attempts, and when the broker has forgotten us. In doubt all that is held is sent again: at
-    once, and once more `hold` seconds later, because the subscribers too have to find their way back.
+    once, and once more `hold` seconds later, because the subscribers too have to find their way back. What was held when
+    the connection broke stays held, for however long the broker is away.
 
     A broker may forbid a topic. Events that it does not take break the connection, wait and are tried again; anything else
     is told in the log, and the events go on.
@@ -74,6 +75,7 @@ class Sender:
         self._in_flight: dict[int, _Sent] = {}  # by message id
         self._acknowledged: list[int] = []
         self._doubt_at: float | None = None
+        self._broken_at: float | None = None
         self._replay_due = False
         self._refused: set[str] = set()
         self._described: Message | None = None
@@ -101,6 +103,8 @@ class Sender:
                     forgotten = self.outbox.known and not signal.session_present
                     if forgotten or self._session.troubled or (self.outbox.known and not self.outbox.clean):
                         self._doubt_at, self._replay_due = now, True
+                    else:
+                        self._broken_at = None
                 case Acknowledged():
                     refusal = self._acknowledge(signal, now) or refusal
                 case Subscribed() if signal.refusal:
@@ -108,10 +112,12 @@ class Sender:
                 case Received():
                     self._hear(signal, now)
                 case Lost():
+                    self._broken_at = now
                     self._reset(1)
         self._record(now)
         if refusal:
             self._session.give_up(refusal, now, self.outbox.waiting)
+            self._broken_at = now
             self._reset(1)
         self._hold_or_forget(now)
         if self._session.connected:
@@ -178,8 +184,10 @@ class Sender:
 
     def _hold_or_forget(self, now: float) -> None:
         doubt = self._doubt_at
-        # In doubt, what was held at its beginning is needed for the second sending.
-        before = (now if doubt is None else doubt) - self._hold
+        if self._broken_at is None and not self._session.connected:
+            self._broken_at = now
+        # In doubt, what was held when the connection broke is needed for the second sending.
+        before = (now if self._broken_at is None else self._broken_at) - self._hold
         self.outbox.purge(before)
         self._alarms.purge(before)
         if not self._session.connected or doubt is None:
@@ -192,7 +200,7 @@ class Sender:
             if count:
                 log.info("%d events are sent again: the broker may have lost them", count)
         if second:
-            self._doubt_at = None
+            self._doubt_at = self._broken_at = None
 
     def _send(self) -> None:
         state, stats, discovery = self.state, self.stats, self.discovery

@@ -37,7 +37,7 @@ port, state, hold, pause = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3
 with delivering(settings_for(port, hold=hold), state) as delivery:
     for number in range(10**6):
         delivery.put([draft(number, track=number % 3 + 1)])
-        while delivery.counters.waiting > 200:
+        while delivery.counters.waiting > 50:
             time.sleep(0.001)
         time.sleep(pause)
         print(number, flush=True)
@@ -92,10 +92,11 @@ def seqs(subscriber: Subscriber) -> list[int]:
 
 
 def in_order_by_track(subscriber: Subscriber) -> bool:
-    tracks = defaultdict(list)
-    for event in {event["id"]: event for event in reversed(subscriber.events())}.values():
+    """Whether the events of each track arrived, for the first time each, as they happened."""
+    tracks = defaultdict[str, list[int]](list)
+    for event in {event["id"]: event for event in subscriber.events()}.values():
         tracks[event["track"]].append(event["seq"])
-    return len(tracks) >= TRACKS and all(found == sorted(found, reverse=True) for found in tracks.values())
+    return len(tracks) >= TRACKS and all(found == sorted(found) for found in tracks.values())
 
 
 def test_nothing_is_lost_over_kills_of_the_broker_and_of_ourselves(tmp_path: Path, full: bool) -> None:
@@ -123,7 +124,7 @@ def test_nothing_is_lost_over_kills_of_the_broker_and_of_ourselves(tmp_path: Pat
             for subscriber in (always, away):
                 wait_for(lambda: len(subscriber.messages) >= last, 120)  # noqa: B023  # asked at once
                 subscriber.wait_for_ids(last, 60)
-    assert last >= count - 20 * kills, "what was printed was put; what was put is committed within moments"
+    assert last >= count - 60 * kills, "what is handed over is committed within moments"
     assert sorted(seqs(away)) == list(range(1, last + 1))
     assert seqs(always) == list(range(1, last + 1)), "in order"
     assert in_order_by_track(always)

@@ -168,6 +168,20 @@ def test_subscribers_slow_to_come_back_get_the_second_sending(tmp_path: Path, de
             assert len(subscriber.events()) == 10, "and no third time"
 
 
+def test_what_was_held_when_the_broker_went_is_sent_again_however_long_it_was_away(tmp_path: Path, deliver: Deliver) -> None:
+    with Mosquitto(tmp_path / "mosquitto", persistence="none") as mosquitto:
+        topic = "emotion/cam/events"
+        delivery = deliver(settings_for(mosquitto.port, hold=1.0))
+        delivery.put(drafts(5))
+        assert delivery.drain(10) == 0
+        mosquitto.kill()
+        wait_for(lambda: not delivery.connected)
+        time.sleep(3.0)
+        mosquitto.start()
+        with Subscriber(mosquitto.port, topic) as subscriber:
+            in_order(subscriber, 5)
+
+
 def test_hold_is_over_after_hold(tmp_path: Path, deliver: Deliver) -> None:
     with Mosquitto(tmp_path / "mosquitto", persistence="none") as mosquitto:
         delivery = deliver(settings_for(mosquitto.port, hold=0.2))
