@@ -52,7 +52,9 @@ def main() -> int:
         "--onnx", type=Path, help="a gray network of the model's size for OpenCV; else models/micro.keras is converted"
     )
     parser.add_argument("--runs", type=int, default=5, help="of each contender")
-    parser.add_argument("--frames", type=int, default=10_000, help="at most so many of each clip")
+    parser.add_argument(
+        "--frames", type=int, default=600, help="at most so many of each clip: they lie decoded in a temporary folder"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of detector and model; fer takes what it takes")
     parser.add_argument("--speed", type=float, default=8.0, help="of the live contenders' camera, times the clip's own rate")
     parser.add_argument("--without-fer", action="store_true")

@@ -15,6 +15,8 @@ from edge.errors import EmotionEdgeError
 log = logging.getLogger(__name__)
 
 Action = Callable[[], None]
+# Begins a reload; calls back when it is done, with None or why the old model stays.
+Reloads = Callable[[Callable[[EmotionEdgeError | None], None]], None]
 Figures = Callable[[], tuple[Stats, State]]
 
 
@@ -25,7 +27,7 @@ class Control:
     """
 
     def __init__(
-        self, delivery: Delivery, mark: Path, *, live: bool, pause: Action, resume: Action, reload: Action, figures: Figures
+        self, delivery: Delivery, mark: Path, *, live: bool, pause: Action, resume: Action, reload: Reloads, figures: Figures
     ) -> None:
         """Take up the pause of an earlier run.
 
@@ -33,7 +35,8 @@ class Control:
             delivery: brings commands and takes replies.
             mark: the file that is there while paused.
             live: whether there is a camera to pause; a file is never paused.
-            pause, resume, reload: what does it; an `EmotionEdgeError` becomes the reply.
+            pause, resume: what does it; an `EmotionEdgeError` becomes the reply.
+            reload: begins it; the reply waits for its end.
             figures: how the device is.
         """
         self._delivery, self._mark, self._live = delivery, mark, live
@@ -41,14 +44,21 @@ class Control:
         self.paused = live and mark.exists()
 
     def turn(self) -> None:
-        """Obey whatever has come in since the last turn."""
-        while not self._delivery.commands.empty():
-            command = self._delivery.commands.get()
-            try:
-                self._delivery.reply(command, self._obey(command))
-            except EmotionEdgeError as error:
-                log.warning("command %s: %s", command.verb, error)
-                self._delivery.reply(command, error=str(error))
+        """Obey one command, if any waits. One only: the watchdog has to be fed between two that take their time."""
+        if self._delivery.commands.empty():
+            return
+        command = self._delivery.commands.get()
+        try:
+            result = self._obey(command)
+        except EmotionEdgeError as error:
+            self._refuse(command, error)
+        except Exception:
+            # Whatever it was: no command may end the program.
+            log.exception("command %s has failed", command.verb)
+            self._refuse(command, EmotionEdgeError("it has failed; the device's log says why"))
+        else:
+            if result is not None:
+                self._delivery.reply(command, result)
 
     def set_paused(self, paused: bool) -> None:
         """Pause or go on.
@@ -62,24 +72,37 @@ class Control:
             return
         if paused:
             self._pause()
-            self._mark.touch(mode=0o600)
         else:
             self._resume()
-            self._mark.unlink(missing_ok=True)
         self.paused = paused
-        log.info("paused" if paused else "watching again")
+        done = "paused" if paused else "watching again"
+        log.info(done)
+        try:
+            if paused:
+                self._mark.touch(mode=0o600)
+            else:
+                self._mark.unlink(missing_ok=True)
+        except OSError as error:
+            raise EmotionEdgeError(f"{done}, but a restart will not remember it: {self._mark} ({error.strerror})") from None
 
-    def _obey(self, command: Command) -> dict[str, Any]:
+    def _refuse(self, command: Command, error: EmotionEdgeError) -> None:
+        log.warning("command %s: %s", command.verb, error)
+        self._delivery.reply(command, error=str(error))
+
+    def _obey(self, command: Command) -> dict[str, Any] | None:
         match command.verb:
             case "pause":
                 self.set_paused(True)
             case "resume":
                 self.set_paused(False)
             case "reload":
-                self._reload()
+                self._reload(lambda error: self._refuse(command, error) if error else self._delivery.reply(command, self._told()))
+                return None
             case "status":
-                pass
-        stats, state = self._figures()
-        if command.verb == "status":
-            return {"state": msgspec.to_builtins(state), "stats": msgspec.to_builtins(stats)}
-        return {"paused": self.paused, "model": state.model}
+                stats, state = self._figures()
+                state = msgspec.structs.replace(state, paused=self.paused)
+                return {"state": msgspec.to_builtins(state), "stats": msgspec.to_builtins(stats)}
+        return self._told()
+
+    def _told(self) -> dict[str, Any]:
+        return {"paused": self.paused, "model": self._figures()[1].model}

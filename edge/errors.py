@@ -9,8 +9,10 @@
     ├── DetectorError                face-detector weights that are missing or unreadable
     ├── FetchError                   a download that failed, or whose size or sha256 is wrong
     ├── DeliveryError                an outbox that cannot be opened or written
+    ├── UpdateError                  a model package that must not be installed, or cannot be
     ├── StageError                   a part of the running program hangs for good: exit status 4, a new process may help
-    └── DataError                    a data set, recipe or Keras file that cannot be read (converters only)
+    ├── DataError                    a data set, recipe or Keras file that cannot be read (converters only)
+    └── DeployError                  a bundle, lock or board image that cannot be made or used (converters only)
 
 Each is shown as its message alone, without a traceback, and ends a command with exit status 2.
 """
@@ -70,9 +72,17 @@ class DeliveryError(EmotionEdgeError):
     """The event store cannot be opened or written."""
 
 
+class UpdateError(EmotionEdgeError):
+    """A model package that must not be installed, or cannot be."""
+
+
 class StageError(EmotionEdgeError):
     """A part of the running program hangs and cannot be started anew; only a new process can help."""
 
 
 class DataError(EmotionEdgeError):
     """A data set, a recipe or a Keras file that cannot be used."""
+
+
+class DeployError(EmotionEdgeError):
+    """A bundle, its lock, or the card or image of a board that cannot be made or used."""

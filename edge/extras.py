@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from edge.config import Settings
 from edge.delivery.topics import device_name
 from edge.emotion.manifest import Manifest
-from edge.errors import ConfigError
-from edge.snapshots import Snapshots
+from edge.errors import ConfigError, RuntimeMissingError
+from edge.snapshots import FOLDER, Snapshots
 
 # Each is imported when it is asked for: a device that does without does not carry it.
 if TYPE_CHECKING:
@@ -67,13 +67,18 @@ def open_extras(settings: Settings, state_dir: Path, manifest: Manifest) -> Extr
         from edge.preview import Preview
 
         extras.page = Preview(settings.preview, device_name(settings.mqtt), manifest.labels, manifest.identity)
-    if settings.snapshots.keep:
-        extras.snapshots = Snapshots(settings.snapshots, state_dir)
+    # Also when pictures are wanted no more: those that are there still have to be deleted in time.
+    if settings.snapshots.keep or (state_dir / FOLDER).is_dir():
+        extras.snapshots = Snapshots(settings.snapshots, state_dir, settings.detector.regions)
     return extras
 
 
-def serve_metrics(settings: Settings, figures: Figures) -> Metrics | None:
+def serve_metrics(settings: Settings, figures: Figures, patient: bool) -> Metrics | None:
     """Serve figures for Prometheus, if that is asked for.
+
+    Args:
+        figures: see `Metrics`.
+        patient: go on without them where they cannot be served.
 
     Raises:
         RuntimeMissingError: see `Metrics`.
@@ -82,4 +87,10 @@ def serve_metrics(settings: Settings, figures: Figures) -> Metrics | None:
         return None
     from edge.health.metrics import Metrics
 
-    return Metrics(settings.service.metrics_port, figures)
+    try:
+        return Metrics(settings.service.metrics_port, figures)
+    except RuntimeMissingError as error:
+        if not patient:
+            raise
+        log.warning("%s; going on without figures for Prometheus", error)
+        return None

@@ -41,6 +41,7 @@ class Outlets:
         """
         self._delivery, self._snapshots, self._page = delivery, snapshots, page
         self._shown: dict[int, str] = {}
+        self._wanted: dict[int, str] = {}
         self._lock = threading.Lock()
         self._state = state
         self._tell(state)
@@ -50,21 +51,30 @@ class Outlets:
         """What was told last."""
         return self._state
 
-    def seen(self, frame: Frame, faces: Faces, drafts: Sequence[EventDraft], state: State) -> None:
-        """A frame is through."""
+    def seen(self, frame: Frame, faces: Faces, drafts: Sequence[EventDraft], state: State, searched: bool = True) -> None:
+        """A frame is through; `searched` when faces were looked for in it, and not only followed."""
         if self._page is not None:
             self._page.frame(frame, faces)
         if self._snapshots is not None:
-            self._keep(self._snapshots, frame, faces, drafts)
+            self._keep(self._snapshots, frame, faces, drafts, searched)
         self.told(drafts, state)
 
     def told(self, drafts: Sequence[EventDraft], state: State) -> None:
         """Something has happened; `state` is who is there now."""
         if not drafts:
             return
+        for draft in drafts:
+            if draft.type == "end":
+                self._shown.pop(draft.track, None)
+                self._wanted.pop(draft.track, None)
         self._delivery.put(drafts)
         with self._lock:
             self._tell(replace(state, paused=self._state.paused, problems=self._state.problems))
+
+    def model(self, identity: str) -> None:
+        """Another model speaks from now on."""
+        with self._lock:
+            self._tell(replace(self._state, model=identity))
 
     def condition(self, paused: bool, problems: tuple[Problem, ...]) -> None:
         """How the device is; told when it has changed."""
@@ -78,12 +88,13 @@ class Outlets:
         if self._page is not None:
             self._page.state(state)
 
-    def _keep(self, snapshots: Snapshots, frame: Frame, faces: Faces, drafts: Sequence[EventDraft]) -> None:
+    def _keep(self, snapshots: Snapshots, frame: Frame, faces: Faces, drafts: Sequence[EventDraft], searched: bool) -> None:
         for draft in drafts:
-            if draft.type == "end":
-                self._shown.pop(draft.track, None)
-            elif self._shown.get(draft.track) != draft.emotion:
-                # An update at the end of an interval says nothing new.
-                self._shown[draft.track] = draft.emotion
-                what = f"track{draft.track}-{draft.emotion}"
-                snapshots.take(frame.image, [tracked.face for tracked, _ in faces], frame.at, what)
+            # An update at the end of an interval says nothing new.
+            if draft.type != "end" and self._shown.get(draft.track) != draft.emotion:
+                self._shown[draft.track] = self._wanted[draft.track] = draft.emotion
+        # Only a frame in which faces were looked for: in another one somebody may stand whom nobody would blur.
+        if searched and self._wanted:
+            for track, emotion in self._wanted.items():
+                snapshots.take(frame.image, [tracked.face for tracked, _ in faces], frame.at, f"track{track}-{emotion}")
+            self._wanted.clear()

@@ -24,10 +24,12 @@ class Seen(NamedTuple):
     Attributes:
         faces: every living track, with its emotion once it has one.
         drafts: what is worth telling the world.
+        searched: whether faces were looked for in this very frame, and not only followed.
     """
 
     faces: list[tuple[TrackedFace, Emotion | None]]
     drafts: list[EventDraft]
+    searched: bool
 
 
 class Analysis:
@@ -83,7 +85,7 @@ class Analysis:
         faces = [(face, self._emotion(frame, face)) for face in tracked]
         drafts = self._announcer.observe(frame, faces, ended)
         self._pace.spent(detection, self._clock.monotonic() - began)
-        return Seen(faces, drafts)
+        return Seen(faces, drafts, detection is not None)
 
     def end(self) -> list[EventDraft]:
         """The source is through, or has been silent for too long: end every track."""

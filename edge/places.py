@@ -8,6 +8,7 @@ from pathlib import Path
 from edge.config import Settings
 
 SYSTEM_MODELS = Path("/var/lib/emotion-edge/models")
+SYSTEM_CACHE = Path("/var/cache/emotion-edge")
 
 
 def readable(folder: Path) -> bool:

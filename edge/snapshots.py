@@ -7,6 +7,7 @@ it: when it cannot follow, pictures are left out.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import threading
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 
 from edge.clock import rfc3339
 from edge.config import SnapshotSettings
+from edge.config.settings import Region
+from edge.errors import first_line
 from edge.types import Face
 
 log = logging.getLogger(__name__)
@@ -42,14 +45,15 @@ Blur = Literal["faces", "background", "nothing"]
 class Snapshots:
     """Takes pictures while it is started."""
 
-    def __init__(self, settings: SnapshotSettings, state_dir: Path) -> None:
+    def __init__(self, settings: SnapshotSettings, state_dir: Path, regions: Sequence[Region] = ()) -> None:
         """Prepare; nothing is written yet.
 
         Args:
             settings: what to blur, how many to keep and for how long.
             state_dir: pictures go into its folder `snapshots`.
+            regions: where faces are looked for; beyond them nobody would be blurred, so that is blurred as a whole.
         """
-        self._settings, self._folder = settings, state_dir / FOLDER
+        self._settings, self._folder, self._regions = settings, state_dir / FOLDER, regions
         self._waiting: queue.Queue[tuple[NDArray[np.uint8], tuple[Face, ...], str] | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
         self._failing = False
@@ -59,7 +63,7 @@ class Snapshots:
         self._thread.start()
 
     def take(self, image: NDArray[np.uint8], faces: Sequence[Face], at: float, what: str) -> None:
-        """Keep a picture. Returns at once.
+        """Keep a picture, if pictures are kept. Returns at once.
 
         Args:
             image: uint8 (H, W, 3), BGR; it must not be changed afterwards.
@@ -68,8 +72,9 @@ class Snapshots:
             what: becomes part of the file's name, such as `new-happy`.
         """
         name = f"{rfc3339(at).replace(':', '').replace('.', '')}-{''.join(c for c in what if c.isalnum() or c in '-_')}.jpg"
-        with suppress(queue.Full):
-            self._waiting.put_nowait((image, tuple(faces), name))
+        if self._settings.keep:
+            with suppress(queue.Full):
+                self._waiting.put_nowait((image, tuple(faces), name))
 
     def stop(self) -> None:
         """Write what waits, then end."""
@@ -94,13 +99,16 @@ class Snapshots:
             try:
                 self._write(*entry)
                 self._failing = False
-            except (OSError, cv2.error) as error:
+            except Exception as error:  # noqa: BLE001  a thread that ends would delete nothing any more
                 if not self._failing:
-                    log.warning("%s: no picture can be kept (%s)", self._folder, error)
+                    log.warning("%s: no picture can be kept (%s)", self._folder, first_line(error))
                 self._failing = True
 
     def _write(self, image: NDArray[np.uint8], faces: Sequence[Face], name: str) -> None:
-        done, data = cv2.imencode(".jpg", blurred(image, faces, self._settings.blur), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        picture = blurred(image, faces, self._settings.blur)
+        if self._settings.blur != "nothing" and self._regions:
+            picture = only(picture, self._regions)
+        done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         if not done:
             raise OSError("it cannot be encoded")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,6 +143,15 @@ def blurred(image: NDArray[np.uint8], faces: Sequence[Face], blur: Blur) -> NDAr
             for face in faces:
                 _around(made, face)[:] = _around(image, face)
             return made
+
+
+def only(image: NDArray[np.uint8], regions: Sequence[Region]) -> NDArray[np.uint8]:
+    """A picture of which nothing but some regions can be recognised."""
+    made, (height, width) = _blocks(image, BACKGROUND_BLOCKS), image.shape[:2]
+    for x, y, w, h in regions:
+        part = slice(int(y * height), math.ceil((y + h) * height)), slice(int(x * width), math.ceil((x + w) * width))
+        made[part] = image[part]
+    return made
 
 
 def sweep(folder: Path, settings: SnapshotSettings, now: float) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from edge.camera.capture import Capture
 from edge.clock import SYSTEM, Clock
-from edge.config import DetectorSettings, Settings
-from edge.delivery import Announcer, State
-from edge.emotion.open import Models
+from edge.config import DetectorSettings, ModelSettings, Settings
+from edge.delivery import Announcer, Counters, Shadow, State
+from edge.emotion.manifest import Manifest
+from edge.emotion.open import Models, open_models
 from edge.faces import FaceDetector, open_detector
 from edge.faces.tracks import Tracker
-from edge.health.meter import Meter
+from edge.health.meter import Meter, Reading
 from edge.outlets import Outlets
 from edge.pipeline import Analysis
 from edge.worker import Worker
@@ -22,6 +25,10 @@ OpenFaces = Callable[[DetectorSettings, bool], FaceDetector]
 
 class Watch:
     """The pair of threads that see.
+
+    Attributes:
+        capture: the source at this moment.
+        models: what looks at the faces at this moment.
 
     Args:
         settings: camera, detector, tracks.
@@ -44,13 +51,14 @@ class Watch:
         clock: Clock = SYSTEM,
         open_faces: OpenFaces = open_detector,
     ) -> None:
-        self._settings, self._models, self._detector, self.capture = settings, models, detector, capture
+        self._settings, self.models, self._detector, self.capture = settings, models, detector, capture
         self._open_faces = open_faces
         self._track_name, self._meter, self._clock = track_name, meter, clock
         # One numbering for all analyses of this run: a track's name is never used twice.
         self._numbers = itertools.count(1)
         self._analysis = self._analyse(detector)
         self._worker: Worker | None = None
+        self._stuck = False
         self._captured = self._dropped = self._reopened = 0
 
     def state(self) -> State:
@@ -80,12 +88,14 @@ class Watch:
         self._reopened += self.capture.reopened
         self.capture = capture
         capture.start()
-        self._analysis = self._analyse(self._detector)
+        if self._stuck:
+            self._replace(hangs=True)
+        self._analysis, self._stuck = self._analyse(self._detector), False
         self._start_worker()
 
-    def use(self, models: Models) -> None:
+    def use(self, settings: ModelSettings, models: Models) -> None:
         """Other models from the next frame on. What they say is another story: the present tracks end."""
-        self._models = models
+        self._settings, self.models = replace(self._settings, model=settings), models
         self._analysis = self._analyse(self._detector)
         if self._worker is not None:
             self._worker.use(self._analysis)
@@ -94,19 +104,32 @@ class Watch:
         """Leave an analysis that hangs or has failed, and start another one with a detector of its own.
 
         Raises:
-            EmotionEdgeError: the detector cannot be opened again.
+            EmotionEdgeError: the detector or the model cannot be opened again.
         """
         if self._worker is not None:
-            drafts, state = self._worker.abandon()
-            self._outlets.told(drafts, state)
-        self._detector = self._open_faces(self._settings.detector, self.capture.live)
+            self._outlets.told(*self._worker.abandon())
+            self._replace(hangs=self._worker.alive)
         self._analysis = self._analyse(self._detector)
         self._start_worker()
+
+    def _replace(self, hangs: bool) -> None:
+        """A detector of its own for the next analysis; models of its own too when a thread still hangs in the present ones,
+        which are for one thread: without a shadow, and without the GPU, which may be what it hangs in.
+        """
+        self._detector = self._open_faces(self._settings.detector, self.capture.live)
+        if hangs:
+            model, tensorrt = replace(self._settings.model, shadow=None), replace(self._settings.tensorrt, use="off")
+            self.models = open_models(model, tensorrt)
 
     def stop(self) -> None:
         """End both for good."""
         self._stop_worker()
         self.capture.stop()
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the model that speaks."""
+        return self.models.classifier.manifest
 
     @property
     def paused(self) -> bool:
@@ -118,18 +141,32 @@ class Watch:
         """The analysis thread, None while paused."""
         return self._worker
 
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """Frames captured and dropped, and times reopened, over all captures of this run."""
-        capture = self.capture
-        return self._captured + capture.captured, self._dropped + capture.dropped, self._reopened + capture.reopened
+    def reading(self, events: Counters, restarts: int) -> Reading:
+        """How everything stands, over all captures of this run.
+
+        Args:
+            events: what has become of them.
+            restarts: stages that were started anew.
+        """
+        capture, worker, shadow = self.capture, self._worker, self.models.shadow
+        return Reading(
+            captured=self._captured + capture.captured,
+            dropped=self._dropped + capture.dropped,
+            queue=capture.waiting,
+            events=events,
+            every=worker.every if worker else 0,
+            size=capture.size if capture.live else None,
+            reopened=self._reopened + capture.reopened,
+            restarts=restarts,
+            shadow=Shadow(shadow.identity, shadow.looks, shadow.agreement, *shadow.milliseconds) if shadow else None,
+        )
 
     def _analyse(self, detector: FaceDetector) -> Analysis:
-        manifest = self._models.classifier.manifest
+        manifest = self.models.classifier.manifest
         interval = self._settings.delivery.update_interval
         announcer = Announcer(manifest.labels, manifest.identity, interval, self._track_name)
-        tracker = Tracker(self._settings.tracks, self._numbers)
-        return Analysis(detector, self._models, tracker, announcer, self._settings, live=self.capture.live)
+        tracker = Tracker(self._settings.tracks, self._numbers, self._settings.detector.regions)
+        return Analysis(detector, self.models, tracker, announcer, self._settings, live=self.capture.live)
 
     def _start_worker(self) -> None:
         silence = self._settings.tracks.max_gap
@@ -138,5 +175,8 @@ class Watch:
 
     def _stop_worker(self) -> None:
         if self._worker is not None:
-            self._worker.stop()
+            if not self._worker.stop():
+                # It hangs: its tracks end here, and what it may still say is not heard.
+                self._outlets.told(*self._worker.abandon())
+                self._stuck = True
             self._worker = None

@@ -56,10 +56,16 @@ class Worker:
         """Go on with another analysis from the next frame on; the tracks of the old one end."""
         self._next = analysis
 
-    def stop(self) -> None:
-        """End after the frame in work, and end every track."""
+    def stop(self) -> bool:
+        """End after the frame in work, and end every track; returns whether it has: a thread that hangs has not."""
         self._leaving.set()
         self._thread.join(STOP_SECONDS)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs, or hangs."""
+        return self._thread.is_alive()
 
     def abandon(self) -> tuple[list[EventDraft], State]:
         """Leave a thread that hangs to itself: whatever it still says is not heard.
@@ -86,8 +92,9 @@ class Worker:
         while not self._leaving.is_set():
             self.beat = self._clock.monotonic()
             if self._next is not None:
-                self._tell(self._analysis.end())
+                ended = self._analysis.end()
                 self._analysis, self._next = self._next, None
+                self._tell(ended)
             frame = self._capture.get(TURN)
             if frame is None:
                 if self._capture.ended:
@@ -99,7 +106,9 @@ class Worker:
             last = began = self._clock.monotonic()
             seen = self._analysis.step(frame, self._capture.waiting)
             if self._heard:
-                self._outlets.seen(frame, seen.faces, seen.drafts, self._analysis.state() if seen.drafts else self._outlets.state)
+                self._outlets.seen(
+                    frame, seen.faces, seen.drafts, self._analysis.state() if seen.drafts else self._outlets.state, seen.searched
+                )
             # A replay's time is its own: only a live frame has an age.
             self._meter.frame(self._clock.monotonic() - (frame.time if self._capture.live else began))
 

@@ -66,5 +66,8 @@ class Board:
 
 
 def running(pid: int) -> bool:
-    """Whether a process is there, and be it as a zombie."""
-    return Path(f"/proc/{pid}").exists()
+    """Whether a process is there; a zombie that its new parent has not looked after is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

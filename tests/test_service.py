@@ -70,6 +70,22 @@ def test_a_pause_gives_the_camera_back_and_outlives_a_restart(tmp_path: Path, br
         assert not state(asker)["paused"]
 
 
+def test_a_pause_that_cannot_be_remembered_is_a_pause_and_says_so(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
+    with running(settings(broker), tmp_path, see) as service:
+        asker.wait_for_online()
+        # A folder where the mark should be: no file can be made of it, root or not.
+        (tmp_path / "state" / "paused").mkdir()
+        asker.ask("resume")
+        assert reply(asker, "resume")["ok"]
+        shutil.rmtree(tmp_path / "state" / "paused")
+        (tmp_path / "state" / "paused").symlink_to(tmp_path / "nowhere" / "paused")
+        asker.ask("pause")
+        assert "a restart will not remember it" in reply(asker, "pause")["error"]
+        assert service.cameras[0].closed.is_set(), "the camera is given back all the same"
+        wait_for(lambda: state(asker)["paused"], 5)
+        assert not service.ended
+
+
 def test_a_file_cannot_be_paused(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
     wanted = settings(broker)
     wanted = msgspec.structs.replace(wanted, camera=msgspec.structs.replace(wanted.camera, source="demo", fps=15.0))
@@ -119,7 +135,10 @@ def test_another_model_is_taken_up_while_it_runs_and_a_bad_one_is_not(
         copy_model(tmp_path / "models", "2.0.0")
         reload()
         wait_for(lambda: "micro 2.0.0" in json.loads(asker.on("/events")[-1].payload)["model"], 15, "the new one speaks")
-        assert types(asker)[seen:][:4].count("end") == 1, "what the old one said is another story"
+        assert types(asker)[seen:].count("end") == 1, "what the old one said is another story"
+        assert "micro 2.0.0" in state(asker)["model"]
+        if way == "command":
+            assert "micro 2.0.0" in reply(asker, "reload", 2)["result"]["model"]
         wait_for(lambda: state(asker)["problems"] == [], 10, "no problem any more")
 
 

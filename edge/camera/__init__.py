@@ -6,6 +6,7 @@ and its time is the presentation time, so that the same file gives the same even
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -75,7 +76,8 @@ def open_camera(settings: CameraSettings) -> Camera:
     from edge.camera.replay import Pictures, VideoFile, list_pictures
 
     path = Path(source).expanduser()
-    if path.is_dir() or path.suffix.lower() in PICTURES:
+    # Not Path.is_dir: a folder that may not be looked into raises there.
+    if os.path.isdir(path) or path.suffix.lower() in PICTURES:  # noqa: PTH112
         return Pictures(list_pictures(path), settings.still)
     return VideoFile(path)
 

@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from edge.camera import Camera, is_live, open_camera
+from edge.camera import Camera, is_live, is_stream, open_camera
 from edge.camera.frozen import Sameness
 from edge.camera.geometry import upright
 from edge.camera.reader import Reader
 from edge.camera.ring import Ring
 from edge.clock import SYSTEM, Clock
 from edge.config import CameraSettings
-from edge.errors import CameraError
+from edge.errors import CameraError, first_line
 from edge.types import Frame
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ MOST_HELD = 3
 # Without a frame for so long while a reader is held: it is we ourselves who hold the device, seconds.
 HELD_LIMIT = 60.0
 STOP_SECONDS = 1.2
+# What fails after so many seconds of pictures is a new trouble, of which the log should hear. A loose plug is not.
+STEADY = 60.0
 
 
 class Capture:
@@ -91,8 +93,11 @@ class Capture:
         self.size: tuple[int, int] | None = None
         self.fatal: str | None = None
 
-    def start(self) -> None:
+    def start(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Open the source and begin to read it.
+
+        Args:
+            stopped: asked while a live camera is being opened, which a driver or a name server may draw out.
 
         Raises:
             CameraError: it cannot be opened, and it is a replay or this is no service.
@@ -100,7 +105,8 @@ class Capture:
         if self.live:
             self._begin(self._handle)
             if not self._service:
-                self._decided.wait()
+                while not self._decided.wait(TURN) and not stopped():
+                    pass
                 if self._refused is not None:
                     raise self._refused
         else:
@@ -139,6 +145,8 @@ class Capture:
                 run()
             except Exception as error:  # noqa: BLE001  the main thread raises it, else it would look like the end
                 self.failure = error
+                if self.live:
+                    self.fatal = f"the camera's handler has failed ({first_line(error)}); only a new process can help"
             finally:
                 self._ring.close()
                 self._decided.set()
@@ -181,6 +189,8 @@ class Capture:
             # A camera that ran for a while is a new failure; one that opens and fails at once is still the old one.
             if reader.opened is not None and reader.moved - reader.opened > 2 * delay:
                 delay = FIRST_DELAY
+                if reader.moved - reader.opened > STEADY:
+                    self._told = ""
             if not self._decided.is_set() and not self._service:
                 self._refused = reader.failure or CameraError(why or "the camera gives no frames")
                 return
@@ -239,7 +249,9 @@ class Capture:
         """Readers that came back are forgotten; too many that did not, or one that keeps the device, are fatal."""
         self._held = [reader for reader in self._held if not reader.ended.is_set()]
         blind = self._clock.monotonic() - self._blind_since
-        if len(self._held) >= MOST_HELD or (self._held and blind > HELD_LIMIT):
+        # A held thread of a stream keeps no device: it may only wait for a name server.
+        keeps_device = bool(self._held) and not is_stream(self._settings.source)
+        if len(self._held) >= MOST_HELD or (keeps_device and blind > HELD_LIMIT):
             held = len(self._held)
             self.fatal = (
                 f"the camera's driver holds {held} of our threads and does not let go ({text}); only a new process can help"
@@ -280,7 +292,7 @@ class Capture:
                 self.degraded = self._frozen_text()
                 return
             if self.degraded is not None:
-                self.degraded, self._told = None, ""
+                self.degraded = None
             image = upright(frame.image, self._settings.rotate, self._settings.flip)
             self._ring.push(replace(frame, image=image, number=number))
 

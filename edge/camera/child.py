@@ -120,7 +120,7 @@ class ChildVideo:
             wrong = fits(self._words())
             if wrong is not None:
                 raise CameraError(wrong)
-        except CameraError:
+        except BaseException:
             self.close()
             raise
 
@@ -131,9 +131,8 @@ class ChildVideo:
         return frame
 
     def kill(self) -> None:
-        """Kill the program and everything it started; a read returns at once, even when the kernel holds the program."""
+        """A read returns within a turn, even when the kernel holds the program; `close` then asks it to end, and kills it."""
         self._killed.set()
-        self._signal(signal.SIGKILL)
 
     def describe(self) -> str:
         return self._description
@@ -205,7 +204,8 @@ class ChildVideo:
     def _listen(self) -> None:
         """Keep the end of what the program says; a full pipe would stop it."""
         words = self._descriptors[1]
-        with contextlib.suppress(BlockingIOError):
+        # KeyError: its end was seen before.
+        with contextlib.suppress(BlockingIOError, KeyError):
             part = os.read(words, 1 << 16)
             self._said = (self._said + part)[-WORDS:]
             if not part:

@@ -12,6 +12,8 @@ from edge.errors import CameraError
 
 # 8192 x 8192, the largest size that can be asked of a camera: 200 MB decoded, which a board of 1 GB survives twice.
 MOST_PIXELS = 67_108_864
+# OpenCV cuts nothing out of a picture with a longer side (warpAffine: SHRT_MAX).
+LONGEST_SIDE = 32_766
 
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _MIRRORS = {"horizontal": 1, "vertical": 0}
@@ -56,11 +58,15 @@ def upright(image: NDArray[np.uint8], rotate: int, flip: str) -> NDArray[np.uint
 
 
 def refuse_giants(name: str, width: float, height: float) -> None:
-    """Stop before a picture is decoded that would take the board's memory.
+    """Stop before a picture is decoded that would take the board's memory, or that no face can be cut from.
 
     Raises:
-        CameraError: it has more than MOST_PIXELS pixels.
+        CameraError: it has more than MOST_PIXELS pixels, or a side of more than LONGEST_SIDE.
     """
+    if max(width, height) > LONGEST_SIDE:
+        raise CameraError(
+            f"{name}: pictures of {width:.0f}x{height:.0f} have a side of more than {LONGEST_SIDE} pixels; make them smaller"
+        )
     if width * height > MOST_PIXELS:
         raise CameraError(
             f"{name}: pictures of {width:.0f}x{height:.0f} are more than the {MOST_PIXELS / 1e6:.0f} million pixels that "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from pathlib import Path
 
 import cv2
@@ -29,9 +30,13 @@ class VideoFile:
     live = False
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
+        # os.path: a folder that may not be looked into answers no instead of raising.
+        if not os.path.isfile(path):  # noqa: PTH113
+            # A mistyped url may hold a password.
+            told = path.name if "@" in str(path) else path
             raise CameraError(
-                f"{path}: no such file or folder; name a camera index, a url, a video, a picture, a folder or `demo`"
+                f"{told}: no such file or folder, or this user may not see it (a service does not see /home); name a camera "
+                "index, a url, a video, a picture, a folder or `demo`"
             )
         self._path, self._number, self._time = path, 0, 0.0
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
@@ -103,17 +108,21 @@ class Pictures:
             CameraError: one of them is no picture.
         """
         for path in paths:
-            if not path.is_file():
-                raise CameraError(f"{path}: no such file")
+            if not os.path.isfile(path):  # noqa: PTH113
+                raise CameraError(f"{path}: no such file, or this user may not see it (a service does not see /home)")
             # Only the first is decoded now; a look at the others' first bytes finds a wrong file before anything starts.
             if not cv2.haveImageReader(str(path)):
                 raise CameraError(f"{path}: not a picture that can be read; remove it or save it again as .jpg or .png")
         self._paths, self._frames_each = paths, max(1, round(still * STILL_RATE))
         self._number, self._scene = 0, 0
-        self._image: NDArray[np.uint8] | None = _load(paths[0])
-        height, width = self._image.shape[:2]
-        one = f"picture {paths[0].name}, {width}x{height}"
-        self._description = one if len(paths) == 1 else f"{len(paths)} pictures in {paths[0].parent.name}"
+        self._image: NDArray[np.uint8] | None = None
+        # One picture alone has to be good; of many, those that are damaged are left out.
+        if len(paths) == 1:
+            self._image = _load(paths[0])
+            height, width = self._image.shape[:2]
+            self._description = f"picture {paths[0].name}, {width}x{height}"
+        else:
+            self._description = f"{len(paths)} pictures in {paths[0].parent.name}"
 
     def read(self) -> Frame | None:
         if self._number == (self._scene + 1) * self._frames_each:
@@ -149,7 +158,7 @@ def list_pictures(path: Path) -> list[Path]:
     Raises:
         CameraError: the folder holds none, or may not be read.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112
         return [path]
     try:
         found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES and not entry.name.startswith("."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import cv2
 
@@ -35,13 +35,17 @@ def open_stream(url: str, stall: float) -> LiveVideo:
 
 
 def without_secrets(url: str) -> str:
-    """A url as logs may show it: no user, no password, no query (cameras put tokens there).
+    """A url as logs and alarms may show it: scheme, host and port. Paths and queries hold passwords and tokens too.
 
     Raises:
         CameraError: it is no url.
     """
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise CameraError(f"camera.source is a url that cannot be read ({error})") from None
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        raise CameraError("camera.source is a url that cannot be read; percent-encode what is odd in its password") from None
+    # An "@" further on: an unencoded "/", "?" or "#" in the password has cut the host short.
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        return f"{parts.scheme}://…"
+    return f"{parts.scheme}://{parts.hostname}{port}/…"

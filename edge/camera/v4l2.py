@@ -38,6 +38,7 @@ def open_device(settings: CameraSettings) -> LiveVideo:
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
     capture.set(cv2.CAP_PROP_FPS, settings.fps)
-    # The driver's queue only adds age: the newest frame is the one that counts.
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    # One is filled while the other is read; with a single one every second frame is lost (LibreScanner/horus, issue 60), and
+    # more would only add age.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 2)
     return LiveVideo(capture, f"camera {path}", (settings.width, settings.height, settings.fps))

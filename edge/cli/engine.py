@@ -35,9 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", nargs="?", type=Path, metavar="MODEL.onnx", help="build: with its manifest beside it, if any")
     parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="build: the .onnx models that edge-run's settings name, as they say; nothing to do where they name none",
+    )
+    parser.add_argument(
         "--precision",
         choices=["auto", "fp16", "fp32", "int8"],
-        default="auto",
         help="build: auto is int8 for a model with Q/DQ nodes, else fp16 where this GPU gains by it",
     )
     parser.add_argument(
@@ -54,8 +59,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(parser: Parser, arguments: argparse.Namespace) -> int:
-    if (arguments.what == "build") != (arguments.model is not None):
-        parser.error("build needs a MODEL.onnx" if arguments.what == "build" else f"{arguments.what} takes no model")
+    if arguments.what == "build" and (arguments.model is None) == (arguments.config is None):
+        parser.error("build needs a MODEL.onnx or --config, not both")
+    if arguments.what != "build" and (arguments.model or arguments.config):
+        parser.error(f"{arguments.what} takes no model")
+    models = _from_settings(arguments) if arguments.config else [arguments.model]
+    if not models:
+        print(f"{arguments.config} names no .onnx model for TensorRT: nothing to build")
+        return OK
     # Imported late: --help and a mistake answer at once.
     from edge.runtime.engines import Engines, engine_folder
 
@@ -72,23 +83,38 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
         )
     worker = Worker(python)
     try:
-        return _build(engines, worker, arguments) if arguments.what == "build" else _verify(engines, worker, arguments.json)
+        if arguments.what == "verify":
+            return _verify(engines, worker, arguments.json)
+        return max(_build(engines, worker, arguments, model) for model in models)
     finally:
         worker.close()
 
 
-def _build(engines: Any, worker: Any, arguments: argparse.Namespace) -> int:
+def _from_settings(arguments: argparse.Namespace) -> list[Path]:
+    """The .onnx models that a configuration names; what else it says of TensorRT goes where no flag says otherwise."""
+    from edge.config import read_settings
+
+    settings = read_settings(arguments.config, {})
+    if settings.tensorrt.use == "off":
+        return []
+    for name in ("cache", "python", "precision"):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, getattr(settings.tensorrt, name))
+    named = (settings.model.path, settings.model.shadow)
+    return [Path(path).expanduser() for path in named if path and path.endswith(".onnx")]
+
+
+def _build(engines: Any, worker: Any, arguments: argparse.Namespace, model: Path) -> int:
     from edge.emotion.manifest import manifest_path, read_manifest, verify_file
     from edge.runtime.engines import choose_precision, describe, engine_key, sha256
     from edge.runtime.tensorrt import TensorRtRuntime
 
-    model = arguments.model
     if model.suffix != ".onnx" or not model.is_file():
         raise ModelError(f"{model}: no .onnx file; edge-convert --onnx makes one")
     content = verify_file(read_manifest(manifest_path(model)), model) if manifest_path(model).is_file() else model.read_bytes()
     pictures = _pictures(arguments.calibration) if arguments.calibration else None
     machine = describe(worker)
-    precision = choose_precision(arguments.precision, content, machine)
+    precision = choose_precision(arguments.precision or "auto", content, machine)
     key = engine_key(content, machine, precision)
     record = engines.find(key)
     fresh = pictures is None or (record is not None and record.calibration == sha256(pictures.tobytes()))

@@ -30,12 +30,20 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError([f"{message}{self._nearest(message)}; see {self.prog} --help"])
+        raise ConfigError([f"{_without_values(message)}{self._nearest(message)}; see {self.prog} --help"])
 
     def _nearest(self, message: str) -> str:
         prefix, _, unknown = message.partition("unrecognized arguments: ")
-        found = [] if prefix else difflib.get_close_matches(unknown.split("=")[0].split()[0], self._option_string_actions, n=1)
+        word = (unknown.split("=")[0].split() or [""])[0]
+        found = [] if prefix else difflib.get_close_matches(word, self._option_string_actions, n=1)
         return f" (did you mean {found[0]}?)" if found else ""
+
+
+def _without_values(message: str) -> str:
+    """A mistyped flag may be that of a secret, and its value stands beside it: only the flags are repeated."""
+    start, found, unknown = message.partition("unrecognized arguments: ")
+    flags = [word.split("=")[0] for word in unknown.split() if word.startswith("-")]
+    return f"{start}{found}{' '.join(flags) or '(a word without a flag)'}" if found else message
 
 
 def exit_status(command: str, body: Callable[[], int]) -> int:

@@ -59,6 +59,9 @@ def _run(arguments: argparse.Namespace) -> int:
         return OK
     from edge.service import Service
 
+    # Before the models are opened, which may take minutes: the default of this signal is the end.
+    reload = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())
     service = Service(settings, state_folder(settings), reread=lambda: read_settings(arguments.config, given_flags(arguments)))
     if arguments.check:
         from edge.delivery.broker import read_password, tls_context
@@ -67,10 +70,9 @@ def _run(arguments: argparse.Namespace) -> int:
         tls_context(settings.mqtt)
         print(f"ready: {service.describe()} (source and broker are not tried)")
         return OK
-    stop, reload = threading.Event(), threading.Event()
+    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    signal.signal(signal.SIGHUP, lambda *_: reload.set())
     left = service.run(stop, reload)
     if left:
         print(f"edge-run: {left} events have not reached the broker; they are kept and sent at the next start", file=sys.stderr)

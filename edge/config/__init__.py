@@ -17,6 +17,7 @@ from edge.config.settings import (
     SnapshotSettings,
     TensorRtSettings,
     TrackSettings,
+    UpdateSettings,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SnapshotSettings",
     "TensorRtSettings",
     "TrackSettings",
+    "UpdateSettings",
     "Values",
     "keys",
     "read_settings",

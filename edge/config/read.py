@@ -61,9 +61,15 @@ def read_settings(path: Path | None, flags: Values) -> Settings:
                     kind = types[section, key]
                     choices = get_args(kind) if get_origin(kind) is Literal else ()
                     reason = f"expected one of {', '.join(map(str, choices))}" if choices else _plain(error)
-                    problems.append(f"{name} = {value!r}: {reason}")
+                    # The address of a network camera may hold its password.
+                    shown = "" if (section, key) == ("camera", "source") else f" = {value!r}"
+                    problems.append(f"{name}{shown}: {reason}")
     settings = Settings(**{s.name: s.type(**result.get(s.name, {})) for s in msgspec.structs.fields(Settings)})
-    problems += _contradictions(settings)
+    problems += _contradictions(settings) + _homeless(settings)
+    if "@" in str(flags.get(("camera", "source"), "")).partition("://")[2].partition("/")[0]:
+        problems.append(
+            "--camera-source: an address with a password can be read by everyone on this machine; put it into the file"
+        )
     if problems:
         raise ConfigError(problems)
     return settings
@@ -108,8 +114,28 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append("mqtt.ca_file and mqtt.cert_file need mqtt.tls = true")
     if mqtt.password_file and not mqtt.username:
         problems.append("mqtt.password_file needs mqtt.username")
+    # Three frames, so that one may be lost: with fewer every track would end, or the camera be opened again, between two.
+    slowest = 3 / min(settings.camera.stall, settings.tracks.max_gap)
+    if settings.camera.fps < slowest:
+        problems.append(
+            f"camera.fps = {settings.camera.fps:g} is too slow for camera.stall and tracks.max_gap: at least {slowest:.2g} "
+            "frames/s, or raise both"
+        )
     if any(not width or not height for _, _, width, height in settings.detector.regions):
         problems.append("detector.regions has a region without a size; each is left, top, width, height")
+    return problems
+
+
+def _homeless(settings: Settings) -> list[str]:
+    """Paths in the home of somebody who does not exist; everybody else expands them without looking."""
+    problems = []
+    for section, key, _ in keys():
+        value = getattr(getattr(settings, section), key)
+        if isinstance(value, str) and value.startswith("~"):
+            try:
+                Path(value).expanduser()
+            except RuntimeError:
+                problems.append(f"{section}.{key} = {value!r}: there is no such user's home; give the whole path")
     return problems
 
 

@@ -29,7 +29,7 @@ class CameraSettings(Section, frozen=True):
         fps: frames per second, asked of a live camera.
         rotate: degrees, clockwise, by which the picture is turned upright.
         flip: mirror the picture, after the rotation.
-        stall: a live camera that gives no frame for this long is opened again, seconds.
+        stall: a live camera that gives no frame for this long is opened again, seconds; V4L2 itself gives up after 2.
         frozen: likewise one whose picture does not change in a single bit for this long, seconds; 0 is off.
         still: seconds of replay time for which a single picture is held.
     """
@@ -98,7 +98,7 @@ class TensorRtSettings(Section, frozen=True):
         use: `auto` runs .onnx models on TensorRT wherever it is installed; `off` leaves them on the CPU.
         precision: `auto` is int8 for a model with Q/DQ nodes, else fp16 where the GPU gains by it.
         python: the interpreter that can import tensorrt and pycuda; else this one or /usr/bin/python3, whichever can.
-        cache: folder of the engines; without it /var/lib/emotion-edge/engines where that can be written, else the user's cache.
+        cache: folder of the engines; without it /var/cache/emotion-edge/engines where that can be written, else the user's cache.
         timeout: an inference that takes longer is given up and its process replaced, seconds.
     """
 
@@ -213,7 +213,8 @@ class SnapshotSettings(Section, frozen=True):
 
     Attributes:
         keep: keep a picture of each new face and each new emotion in the state folder.
-        blur: what is made unrecognisable: `faces`, the `background`, or `nothing`.
+        blur: what is made unrecognisable: the `faces` that were found (and all beyond detector.regions), the `background`, or
+            `nothing`. A face that the detector has missed stays as it is.
         expire: a picture is deleted after this long, seconds.
         most: at most so many are kept; the oldest go.
     """
@@ -241,6 +242,18 @@ class PreviewSettings(Section, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8321
     token_file: str | None = None
     pictures: bool = False
+
+
+class UpdateSettings(Section, frozen=True):
+    """Models that come over MQTT, signed by the owner (`edge-model`; extra `update`); off without a key.
+
+    Attributes:
+        key_file: PEM, the owner's public key (Ed25519); only models that its private half has signed are taken.
+        healthy: a new model stays when it has watched for this long without a failure, seconds; else the old one comes back.
+    """
+
+    key_file: str | None = None
+    healthy: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
 
 
 class ServiceSettings(Section, frozen=True):
@@ -273,4 +286,5 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     homeassistant: HomeAssistantSettings = HomeAssistantSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     preview: PreviewSettings = PreviewSettings()
+    update: UpdateSettings = UpdateSettings()
     service: ServiceSettings = ServiceSettings()

@@ -229,7 +229,9 @@ def _emit_signals(client: paho.Client, emit: Callable[[Signal], None]) -> None:
     client.on_subscribe, client.on_message = on_subscribe, on_message
 
 
-def open_connection(client: paho.Client, settings: MqttSettings, protocol: Protocol, session_expiry: int) -> None:
+def open_connection(
+    client: paho.Client, settings: MqttSettings, protocol: Protocol, session_expiry: int, fresh: bool = False
+) -> None:
     """TCP, TLS and the CONNECT packet. Blocks for some seconds at worst (longer where names are resolved slowly).
 
     Raises:
@@ -242,7 +244,7 @@ def open_connection(client: paho.Client, settings: MqttSettings, protocol: Proto
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = session_expiry
     properties.MaximumPacketSize = LARGEST_PACKET
-    client.connect(host, port, settings.keepalive, clean_start=False, properties=properties)
+    client.connect(host, port, settings.keepalive, clean_start=fresh, properties=properties)
 
 
 def subscribe(client: paho.Client, protocol: Protocol, topics: Sequence[str], retained: bool) -> int:

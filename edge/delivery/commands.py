@@ -21,6 +21,7 @@ Verb = Literal["pause", "resume", "reload", "status"]
 MAX_BYTES = 4096
 # So many commands wait for the supervisor at most; it takes them every second.
 MAX_WAITING = 16
+MAX_LEVELS = 20
 # Commands that are looked at: so many at once, and so many a second from then on. The rest is dropped without a reply.
 BURST, RATE = 20, 10.0
 SANE_VERB = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -77,7 +78,8 @@ def read_command(received: Received, topics: Topics) -> Command | Message | None
     name = received.topic.rpartition("/")[2]
     response, correlation = topics.replies + name, received.correlation
     asked = received.response or ""
-    if asked.startswith(topics.replies) and SANE_REPLY.fullmatch(asked[len(topics.replies) :]):
+    # mosquitto throws out whoever publishes to more than 200 levels.
+    if asked.startswith(topics.replies) and SANE_REPLY.fullmatch(asked[len(topics.replies) :]) and asked.count("/") <= MAX_LEVELS:
         response = asked
     elif not SANE_VERB.fullmatch(name):
         return None

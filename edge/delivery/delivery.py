@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from edge.config import Settings
 from edge.delivery.broker import Received, read_password, tls_context
 from edge.delivery.commands import Command, Desk, reply_to
 from edge.delivery.discovery import BIRTH, About, birth_topic, discovery_payload, discovery_topic
-from edge.delivery.events import Counters, EventDraft, Problem, State, Stats, encode
+from edge.delivery.events import Counters, EventDraft, Problem, Reply, State, Stats, encode
 from edge.delivery.messages import Message
 from edge.delivery.sender import Sender
 from edge.delivery.session import Backoff, Session
@@ -33,6 +33,9 @@ TURN = 1.0
 # A broker shall remember us longer than any hold (MQTT 5), seconds.
 SESSION_EXPIRY = 3600
 STOP_TIMEOUT = 4.0
+
+# Takes the last level of a topic, the payload, and whether it was retained.
+Branch = Callable[[str, bytes, bool], None]
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +79,11 @@ class Delivery:
         self._desk = Desk(names)
         self.commands: queue.SimpleQueue[Command] = self._desk.commands
         self._birth = birth_topic(settings) if settings.homeassistant.discovery else None
-        listen = [names.commands] + ([self._birth] if self._birth else [])
+        self._topics = names
+        self._filters = [names.commands] + ([self._birth] if self._birth else [])
+        self._branches: dict[str, Branch] = {}
         self._sender = Sender(
-            self._store.outbox, self._session, names, settings.delivery, self._store.alarms, listen, hear=self._hear
+            self._store.outbox, self._session, names, settings.delivery, self._store.alarms, self._filters, hear=self._hear
         )
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -88,6 +93,15 @@ class Delivery:
         self._clean = True
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.beat = time.monotonic()
+
+    def listen(self, branch: str, hear: Branch) -> None:
+        """Hear what others send to `<base>/<branch>/<level>` too; to be called before `start`.
+
+        Args:
+            hear: called in the delivery thread with level, payload, and whether it was retained; it must return at once.
+        """
+        self._branches[self._topics.branch(branch)] = hear
+        self._filters.append(f"{self._topics.branch(branch)}+")
 
     def start(self) -> None:
         """Begin to store and deliver."""
@@ -128,6 +142,12 @@ class Delivery:
     def reply(self, command: Command, result: dict[str, Any] | None = None, error: str | None = None) -> None:
         """Answer a command: done, with a result or without, or not done, with a sentence that says why. Returns at once."""
         self._sender.replies.append(reply_to(command, result, error))
+        self._wake()
+
+    def tell(self, name: str, result: dict[str, Any], error: str | None = None) -> None:
+        """Say on `reply/<name>` how something stands that goes on longer than one command. Returns at once."""
+        payload = encode(Reply(1, name, error is None, result, error))
+        self._sender.replies.append(Message(self._topics.replies + name, payload, schema="reply/1"))
         self._wake()
 
     def describe(self, about: About) -> None:
@@ -191,8 +211,12 @@ class Delivery:
     def _run(self) -> None:
         while self._stop_by is None:
             self._turn()
-        self._farewell(self._stop_by)
-        self._close()
+        try:
+            self._farewell(self._stop_by)
+        except Exception:
+            log.exception("delivery could not say goodbye")
+        finally:
+            self._close()
 
     def _wait(self, pause: float) -> None:
         deadline = self._session.deadline()
@@ -246,6 +270,8 @@ class Delivery:
         if received.topic == self._birth:
             if received.payload == BIRTH:
                 self._sender.describe_again()
+        elif (hear := self._branches.get(received.topic.rpartition("/")[0] + "/")) is not None:
+            hear(received.topic.rpartition("/")[2], received.payload, received.retain)
         elif (reply := self._desk.take(received, now)) is not None:
             self._sender.replies.append(reply)
 

@@ -10,6 +10,7 @@ is held for one whole `hold` from the opening on, which costs duplicates and nev
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from edge.delivery.events import Event, EventDraft, encode, finish
 from edge.errors import DeliveryError
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 TABLES = """
@@ -66,6 +69,7 @@ class Outbox:
         installation, client: see `Identity`.
         known: whether a broker has ever had a session with it.
         clean: whether the last session was ended by us, with nothing in doubt.
+        broken_at: monotonic time at which the last session broke at the earliest; None when it was ended.
         waiting: pending events.
         dropped: events lost to the bounds, ever.
         set_aside: name of the damaged file that this one took over from; None without.
@@ -112,14 +116,21 @@ class Outbox:
 
     def _load(self, now: float, boot: str) -> None:
         if self._get("boot") != boot or not boot:
-            with self._transaction():
-                self._db.execute("UPDATE events SET acked = ? WHERE acked IS NOT NULL", (now,))
-                self._set("boot", boot)
+            try:
+                with self._transaction():
+                    self._db.execute("UPDATE events SET acked = ? WHERE acked IS NOT NULL", (now,))
+                    self._set("boot", boot)
+            except sqlite3.OperationalError as error:
+                # A disk that is full at boot must not keep the device from watching; what was held is held by old times.
+                log.warning("%s: cannot be written at the start (%s)", self.path, error)
         self.installation, self.client = self._get("installation"), self._get("client")
         self.known, self.clean = self._get("known") == "1", self._get("clean") == "1"
         self.dropped, self._tracks = int(self._get("dropped")), int(self._get("tracks"))
         self._track_base = self._tracks
         self._seq: int = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0]
+        # The connection broke, at the latest when the last event was acknowledged: what was held then stays held.
+        last = self._db.execute("SELECT max(acked) FROM events").fetchone()[0]
+        self.broken_at: float | None = last if self.known and not self.clean else None
         self._rows, self._bytes, self.waiting = self._db.execute(
             "SELECT count(*), coalesce(sum(length(payload)), 0), coalesce(sum(pending), 0) FROM events"
         ).fetchone()

@@ -20,6 +20,8 @@ REPLAY = "replay"
 GAP = 100_000
 # Damaged files that are kept for whoever wants to look into them.
 KEPT = 2
+# What a salvaged name may look like: ids and topics are made of it.
+SANE_NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 
 def open_outbox(
@@ -100,6 +102,10 @@ def _salvage(path: Path) -> Identity | None:
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
             meta = dict(db.execute("SELECT key, value FROM meta"))
             seq = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()[0]
+            numbers = (int(seq), int(meta["tracks"]), int(meta["dropped"]))
+            names = (meta["installation"], meta["client"])
+            if not all(0 <= number < 2**53 for number in numbers) or not all(map(SANE_NAME.fullmatch, names)):
+                return None
             return Identity(
                 installation=meta["installation"],
                 client=meta["client"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Sender:
         self.outbox, self._session, self._topics = outbox, session, topics
         self._messages, self._alarms, self._listen, self._hear = Messages(topics, settings), alarms, listen, hear
         self._hold, self._window, self._batch = settings.hold, settings.window, settings.batch
+        self._took_events = False
         self.state: bytes | None = None
         self.stats: bytes | None = None
         self.discovery: Message | None = None
@@ -75,7 +77,7 @@ class Sender:
         self._in_flight: dict[int, _Sent] = {}  # by message id
         self._acknowledged: list[int] = []
         self._doubt_at: float | None = None
-        self._broken_at: float | None = None
+        self._broken_at: float | None = outbox.broken_at
         self._replay_due = False
         self._refused: set[str] = set()
         self._described: Message | None = None
@@ -112,22 +114,31 @@ class Sender:
                 case Received():
                     self._hear(signal, now)
                 case Lost():
-                    self._broken_at = now
+                    self._suspect_size()
                     self._reset(1)
-        self._record(now)
         if refusal:
             self._session.give_up(refusal, now, self.outbox.waiting)
-            self._broken_at = now
             self._reset(1)
-        self._hold_or_forget(now)
+        try:
+            self._record(now)
+            self._hold_or_forget(now)
+            if self._session.connected:
+                self.outbox.remember_session(clean=False)
+        except sqlite3.Error:
+            # What needs no disk goes out all the same, the alarm about the disk first of all.
+            if self._session.connected:
+                self._send_others()
+            raise
         if self._session.connected:
-            self.outbox.remember_session(clean=False)
-            self._send()
+            self._send_others()
+            self._send_events()
 
     def renew(self, outbox: Outbox) -> None:
         """Go on with another outbox: the file of the old one was damaged."""
         self.outbox, self._after = outbox, 0
         self._acknowledged.clear()
+        # Numbers of the old one mean other events in the new one.
+        self._in_flight = {mid: _Sent(sent.topic, alarm=sent.alarm) for mid, sent in self._in_flight.items()}
 
     def describe_again(self) -> None:
         """Home Assistant has started: it wants the description once more."""
@@ -145,7 +156,7 @@ class Sender:
     def _reset(self, capacity: int) -> None:
         """A new connection: nothing of an older one counts."""
         self._in_flight.clear()
-        self._capacity, self._after = capacity, 0
+        self._capacity, self._after, self._took_events = capacity, 0, False
         self._alarms.again(held=False)
         self._state_sent: bytes | None = None
         self._described = self._goodbye_id = None
@@ -159,8 +170,11 @@ class Sender:
         if signal.refusal and sent.seqs:
             return f"refused: {signal.refusal} to publish on {sent.topic}; look at the broker's access rules"
         if signal.refusal:
-            self._warn_once(f"publish on {sent.topic}", signal.refusal)
+            # The asker chooses where a reply goes; the log must not grow with what strangers invent.
+            topic = f"{self._topics.replies}#" if sent.topic.startswith(self._topics.replies) else sent.topic
+            self._warn_once(f"publish on {topic}", signal.refusal)
         if sent.seqs:
+            self._took_events = True
             self._acknowledged.extend(sent.seqs)
             return None
         if sent.alarm:
@@ -170,6 +184,12 @@ class Sender:
         elif not self.outbox.waiting and not signal.refusal:
             self._session.settled()
         return None
+
+    def _suspect_size(self) -> None:
+        """A connection that broke over events before it took any: the batch may be larger than the broker's messages."""
+        if self._batch > 1 and not self._took_events and any(sent.seqs for sent in self._in_flight.values()):
+            self._batch = max(1, self._batch // 2)
+            log.warning("the broker may not take messages of this size; from now on %d events at most in one", self._batch)
 
     def _warn_once(self, what: str, refusal: str) -> None:
         if what not in self._refused:
@@ -202,7 +222,7 @@ class Sender:
         if second:
             self._doubt_at = self._broken_at = None
 
-    def _send(self) -> None:
+    def _send_others(self) -> None:
         state, stats, discovery = self.state, self.stats, self.discovery
         if state is not None and state != self._state_sent and self._room():
             self._publish(self._messages.state(state))
@@ -218,7 +238,6 @@ class Sender:
             self.stats = None
         self._send_alarms()
         self._send_replies()
-        self._send_events()
 
     def _send_alarms(self) -> None:
         for number, payload in self._alarms.unsent(self._room()):

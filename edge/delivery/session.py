@@ -38,6 +38,8 @@ TRY_5_AGAIN = 3600.0
 # For the answer to CONNECT, seconds. amqtt stumbles over a will in MQTT 5 and says nothing at all, so 5 gets less.
 ANSWER_TIMEOUT: dict[Protocol, float] = {"5": 3.0, "3.1.1": 5.0}
 FAILURES_OF_3 = 3
+# Connections in a row that broke before the broker had taken anything.
+CUT_SHORT = 3
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class Session:
         self._answer_by: float | None = None
         self._protocol: Protocol = "5"
         self._fell_back_at, self._failures_of_3 = 0.0, 0
+        self._cut_short, self._three_works = 0, False
         self._failures, self._retry_at = 0, 0.0
         self.connected = False
         self.trouble: str | None = None
@@ -136,6 +139,7 @@ class Session:
             if self.connected:
                 news.append(signal)
                 if isinstance(signal, Lost):
+                    self._cut_short += 1
                     self._fail(f"connection lost ({signal.reason})", now, waiting)
             elif self._answer_by is not None:
                 self._greeted(signal, news, now, waiting)
@@ -162,7 +166,7 @@ class Session:
 
     def settled(self) -> None:
         """The broker takes what we send: the next failure begins with a short pause again."""
-        self._failures = self._failures_of_3 = 0
+        self._failures = self._failures_of_3 = self._cut_short = 0
 
     def give_up(self, reason: str, now: float, waiting: int) -> None:
         """Break the connection without a word, so that the broker publishes the will, and try again later."""
@@ -186,9 +190,12 @@ class Session:
 
     def _open_blocking(self, protocol: Protocol, emit: Callable[[Signal], None]) -> None:
         try:
-            remembered = self._expiry > 0
+            # Something in our session at the broker may be what breaks each connection (paho takes U+FEFF for malformed, MQTT
+            # does not): begin another one. Only commands that wait there are lost.
+            fresh = self._cut_short >= CUT_SHORT
+            remembered = self._expiry > 0 and not fresh
             client = new_client(self._settings, protocol, self._client_id, self._will, emit, remembered=remembered)
-            open_connection(client, self._settings, protocol, self._expiry)
+            open_connection(client, self._settings, protocol, self._expiry, fresh=fresh)
         except Exception as error:  # noqa: BLE001  # whatever it is, the attempt has failed and the next one follows
             self._opened.append(error)
         else:
@@ -225,6 +232,7 @@ class Session:
         match signal:
             case Connected():
                 self._answer_by, self.connected = None, True
+                self._three_works = self._three_works or self._protocol == "3.1.1"
                 news.append(signal)
                 log.info("%s: connected (MQTT %s), %d events waiting", self._where, self._protocol, waiting)
             case Lost() | Refused(version=True) if self._protocol == "5":
@@ -239,6 +247,9 @@ class Session:
 
     def _fail(self, reason: str, now: float, waiting: int) -> None:
         self._drop()
+        if not self._three_works:
+            # Without this a broker that is only starting up, and hangs up on everybody, would leave us with 3.1.1 for its life.
+            self._protocol = "5"
         self._failures += 1
         self.trouble = reason
         pause = self._backoff.pause(self._failures)

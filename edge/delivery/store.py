@@ -18,6 +18,7 @@ from edge.errors import DeliveryError
 
 # Events kept in memory while the disk takes none: about 10 MB.
 MEMORY_LIMIT = 10_000
+SLICE = 500
 
 log = logging.getLogger(__name__)
 
@@ -85,16 +86,18 @@ class Store:
         if self._lost_in_memory:
             self._count_lost()
         try:
-            self.outbox.add(self._taken)
+            # In slices: on a full disk each turn tries one and not all of them, and on a nearly full one some fit.
+            while self._taken:
+                self.outbox.add(self._taken[:SLICE])
+                # Only now are they let go: between the two they count twice, never not at all.
+                with self._lock:
+                    del self._taken[:SLICE]
         except sqlite3.Error:
             raise
         except Exception:
             # One that cannot be written as an event must not keep back all that come after it.
             log.exception("an event could not be written and is dropped")
             self._add_one_by_one()
-        # Only now are they let go: between the two they count twice, never not at all.
-        with self._lock:
-            self._taken.clear()
 
     def watch(self, error: sqlite3.Error | None, delivered: bool) -> None:
         """Judge the turn that has passed.
@@ -138,7 +141,7 @@ class Store:
             self._raise("disk", f"{self.outbox.path}: events cannot be stored ({error}); they are kept in memory for now")
         self._storing = False
         with self._lock:
-            excess = len(self._taken) + len(self._inbox) - MEMORY_LIMIT
+            excess = min(len(self._taken), len(self._taken) + len(self._inbox) - MEMORY_LIMIT)
             if excess > 0:
                 del self._taken[:excess]
                 self._lost_in_memory += excess

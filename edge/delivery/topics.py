@@ -58,6 +58,10 @@ class Topics:
     def replies(self) -> str:
         return f"{self.base}/reply/"
 
+    def branch(self, name: str) -> str:
+        """What the topics of a further branch begin with."""
+        return f"{self.base}/{name}/"
+
     def command(self, verb: str) -> str:
         """Where a command is sent to."""
         return f"{self.base}/command/{verb}"

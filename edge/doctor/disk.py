@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from edge.config import Settings
-from edge.doctor.finding import Findings, broken, good, warning
+from edge.doctor.finding import Findings, broken, good, skipped, warning
 from edge.doctor.state import state_folder
 
 # SQLite's write-ahead log and indices beside the events themselves.
@@ -37,7 +37,11 @@ def check(settings: Settings, root: Path = Path("/")) -> Findings:
     """Room, files and writability of the file system under the state folder, and outboxes that were set aside."""
     folder = state_folder(settings, root)
     # Before the first start it is not there: what counts is the file system on which it will be.
-    present = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        present = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError:
+        yield skipped("disk.space", f"you may not look at {folder}", "run edge-doctor with sudo")
+        return
     used = _size(folder)
     yield from judge(folder, space(present), max(0, round(settings.delivery.max_bytes * OVERHEAD) - used))
     yield from _set_aside(folder)

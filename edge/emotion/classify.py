@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,8 +67,12 @@ def open_classifier(
         ModelError: manifest, sha256, shape, labels or golden scores do not fit.
         RuntimeMissingError: no runtime for this kind of model can be imported.
     """
-    if not model.is_file():
-        raise ModelError(f"{model}: no such file; name a .tflite or .onnx that edge-convert wrote")
+    # Not Path.is_file: a folder that may not be looked into raises there.
+    if not os.path.isfile(model):  # noqa: PTH113
+        raise ModelError(
+            f"{model}: no such file, or this user may not see it (a service does not see /home); name a .tflite or .onnx that "
+            "edge-convert wrote"
+        )
     if model.suffix not in SUFFIXES:
         raise ModelError(f"{model}: edge runs .tflite and .onnx files; make one of it with edge-convert --int8 {model.name}")
     manifest = read_manifest(manifest_path(model))

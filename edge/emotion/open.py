@@ -17,6 +17,12 @@ class Models(NamedTuple):
     classifier: Classifier
     shadow: ShadowModel | None
 
+    def describe(self) -> str:
+        """For people: which models, and what computes them."""
+        manifest, runtime = self.classifier.manifest, self.classifier.runtime.name
+        shadow = f", {self.shadow.identity} in its shadow" if self.shadow else ""
+        return f"{manifest.identity} ({manifest.quantization}, {runtime}){shadow}"
+
 
 def open_models(settings: ModelSettings, tensorrt: TensorRtSettings) -> Models:
     """Open them, and hold each against its manifest and golden scores.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -102,8 +103,12 @@ def find_weights(given: str | None) -> Path | None:
     """
     if given is not None:
         path = Path(given).expanduser()
-        if not path.is_file():
-            raise DetectorError(f"{path}: no such file; detector.weights should name YuNet's .onnx")
+        # Not Path.is_file: a folder that may not be looked into raises there.
+        if not os.path.isfile(path):  # noqa: PTH113
+            raise DetectorError(
+                f"{path}: no such file; detector.weights should name YuNet's .onnx, where this user may see it (a service does "
+                "not see /home)"
+            )
         return path
     for folder in filter(readable, model_folders()):
         for pattern in YUNET_FILES:

@@ -40,7 +40,13 @@ class InRegions:
         left, top = min(math.floor(min(lefts)), width - 1), min(math.floor(min(tops)), height - 1)
         right, bottom = max(math.ceil(max(rights)), left + 1), max(math.ceil(max(bottoms)), top + 1)
         found = (_moved(face, left, top) for face in self._detector.detect(image[top:bottom, left:right]))
-        return [face for face in found if any(x <= face.x < r and y <= face.y < b for x, y, r, b in boxes)]
+        return [face for face in found if inside(face, self._regions, image)]
+
+
+def inside(face: Face, regions: Sequence[Region], image: NDArray[np.uint8]) -> bool:
+    """Whether the centre of a face lies in one of the regions of a picture."""
+    height, width = image.shape[:2]
+    return any(x * width <= face.x < (x + w) * width and y * height <= face.y < (y + h) * height for x, y, w, h in regions)
 
 
 def _moved(face: Face, x: int, y: int) -> Face:

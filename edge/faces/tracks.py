@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge.config import TrackSettings
 from edge.faces import SAME, overlap
 from edge.faces.follow import Likeness, find, remember
+from edge.faces.regions import Region, inside
 from edge.types import Face, Frame, TrackedFace
 
 # A fast face may leave its own square between two detections; then it is the one that is near and of like size.
@@ -48,14 +49,16 @@ class Tracker:
     of one frame goes unheard.
     """
 
-    def __init__(self, settings: TrackSettings, numbers: Iterator[int] | None = None) -> None:
+    def __init__(self, settings: TrackSettings, numbers: Iterator[int] | None = None, regions: Sequence[Region] = ()) -> None:
         """Start without tracks.
 
         Args:
             settings: overlap and gap.
             numbers: where new tracks get theirs; without it, from 1. Trackers that share it never give one twice.
+            regions: a face is followed only while its centre lies in one of them; none is everywhere.
         """
         self._settings, self._numbers = settings, numbers or itertools.count(1)
+        self._regions = tuple(regions)
         self._tracks: list[_Track] = []
         self._scene = 0
         self._searched: NDArray[np.uint8] | None = None
@@ -102,6 +105,8 @@ class Tracker:
             if not track.held:
                 continue
             found = self._find(track, frame.image)
+            if found is not None and self._regions and not inside(found[0], self._regions, frame.image):
+                found = None
             track.lost = found is None
             if found is not None:
                 track.face = found[0]

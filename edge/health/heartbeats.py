@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from edge.clock import SYSTEM, Clock
 
+# The supervisor turns four times a second; opening a detector anew or closing a camera takes it two.
+OWN_STANDSTILL = 4.0
+
 
 class Heartbeats:
     """When each stage last moved, on the monotonic clock."""
@@ -20,6 +23,7 @@ class Heartbeats:
         self._limits, self._clock = limits, clock
         self._beats: dict[str, float] = {}
         self._at_last_meal: dict[str, float] = {}
+        self._asked = clock.monotonic()
 
     def beat(self, stage: str, at: float) -> None:
         """Say when a stage last moved, on the monotonic clock."""
@@ -31,8 +35,15 @@ class Heartbeats:
             self._beats.pop(stage, None)
 
     def hung(self) -> list[str]:
-        """The stages that have not moved for too long."""
+        """The stages that have not moved for too long.
+
+        Whoever asks turns all the time. When it was itself that stood still (a machine that was suspended or swaps), everyone
+        gets one turn before anybody is judged.
+        """
         now = self._clock.monotonic()
+        stood, self._asked = now - self._asked > OWN_STANDSTILL, now
+        if stood:
+            return []
         return [stage for stage, beat in self._beats.items() if now - beat > self._limits[stage]]
 
     def all_moved(self) -> bool:

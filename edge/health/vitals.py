@@ -10,15 +10,19 @@ ROOT = Path("/")
 # temperature limit at this moment (Raspberry Pi documentation, vcgencmd).
 PI_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 PI_NOW = 0xF
-# A Jetson counts throttle events of its over-current monitors, and shows as a cooling state whether one acts now.
-JETSON_COOLING = "sys/class/thermal"
+# Linux shows what slows a processor down as a cooling device: cpufreq-cpu0, devfreq-17000000.gpu, CPU-throttle-alert (Jetson).
+COOLING, THROTTLES = "sys/class/thermal", ("cpufreq", "devfreq", "throttle")
 # Degrees Celsius. A Raspberry Pi slows down at 80 and a Jetson above 90; not every board says that it does.
 HOT = 85.0
 
 
 def temperature(root: Path = ROOT) -> float | None:
     """The hottest thermal zone in degrees Celsius; None where the kernel shows none."""
-    found = [value / 1000 for file in root.glob("sys/class/thermal/thermal_zone*/temp") if (value := _number(file)) is not None]
+    found = []
+    for file in root.glob("sys/class/thermal/thermal_zone*/temp"):
+        # The zone of a Jetson's PMIC is a placeholder: always 100 degrees (balena-os/balena-jetson, issue 142).
+        if "pmic" not in _text(file.with_name("type")) and (value := _number(file)) is not None:
+            found.append(value / 1000)
     return max(found, default=None)
 
 
@@ -28,9 +32,9 @@ def throttled(root: Path = ROOT) -> bool | None:
     if told is not None:
         return bool(told & PI_NOW)
     states = []
-    for device in (root / JETSON_COOLING).glob("cooling_device*"):
-        # Fans are cooling devices too; a fan that turns is no throttling.
-        if "fan" not in _text(device / "type") and (state := _number(device / "cur_state")) is not None:
+    for device in (root / COOLING).glob("cooling_device*"):
+        # Fans and the backlight are cooling devices too; only what makes a processor slower is throttling.
+        if any(word in _text(device / "type") for word in THROTTLES) and (state := _number(device / "cur_state")) is not None:
             states.append(state > 0)
     return any(states) if states else None
 

@@ -89,6 +89,11 @@ class Preview:
         if self._pictures is not None:
             self._pictures.offer(frame, faces)
 
+    def forget(self) -> None:
+        """Nothing is watched any more: the last picture is let go."""
+        if self._pictures is not None:
+            self._pictures.forget()
+
     def stats(self, stats: Stats) -> None:
         """The newest statistics; the more often they come, the fresher the page."""
         self._feed.stats(stats)

@@ -39,7 +39,12 @@ class Pictures:
             self._newest = (frame, faces, now)
             self._came.set()
         elif self._newest is not None:
-            self._newest = None
+            self.forget()
+
+    def forget(self) -> None:
+        """Nobody looks, or nothing is watched any more: no picture is kept."""
+        with self._lock:
+            self._newest = self._made = None
             self._came.clear()
 
     def newest(self) -> tuple[bytes, str] | None:

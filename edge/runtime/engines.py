@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EngineError
-from edge.places import SYSTEM_MODELS, model_folders
+from edge.places import SYSTEM_CACHE, model_folders
 from edge.runtime.trt_process import Waiting, Worker
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ def engine_folder(named: str | None = None) -> Path:
     """Where engines are kept: the folder that is named, else the service's, where this user may write there, else the user's."""
     if named:
         return Path(named).expanduser()
-    service = SYSTEM_MODELS.parent
-    return (service if os.access(service, os.W_OK | os.X_OK) else model_folders()[1]) / "engines"
+    return (SYSTEM_CACHE if os.access(SYSTEM_CACHE, os.W_OK | os.X_OK) else model_folders()[1]) / "engines"
 
 
 def describe(worker: Worker) -> Machine:

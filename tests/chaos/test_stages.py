@@ -38,7 +38,7 @@ def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
 
 def test_a_hung_analysis_is_started_anew_and_events_go_on(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
     made = iter([hanging := HangingFaces([FACE], after=20), SeenFaces([FACE])])
-    with running(settings(broker, hang=1.0), tmp_path, lambda: next(made)):
+    with running(settings(broker, hang=3.0), tmp_path, lambda: next(made)):
         assert hanging.hangs.wait(30)
         wait_for(lambda: [event for event in subscriber.events() if event["type"] == "end"], 15, "the first tracks end")
         wait_for(lambda: [event["type"] for event in subscriber.events()].count("new") >= 2, 15, "another analysis sees the face")
@@ -59,9 +59,9 @@ def test_without_the_restart_it_stays_hung(tmp_path: Path, broker: Mosquitto, su
     hanging = HangingFaces([FACE], after=20)
     with running(settings(broker, hang=3600.0), tmp_path, lambda: hanging):
         assert hanging.hangs.wait(30)
-        told = len(subscriber.events())
+        wait_for(lambda: [event["type"] for event in subscriber.events()] == ["new"], 10)
         time.sleep(4)
-        assert len(subscriber.events()) == told
+        assert len(subscriber.events()) == 1, "with a face in view there is an update every second"
         hanging.release.set()
 
 
@@ -72,7 +72,7 @@ def test_one_that_hangs_again_and_again_ends_the_program(tmp_path: Path, broker:
         made.append(HangingFaces([FACE], after=2))
         return made[-1]
 
-    with running(settings(broker, hang=1.0), tmp_path, another) as service:
+    with running(settings(broker, hang=3.0), tmp_path, another) as service:
         wait_for(lambda: service.ended, 40, "the service gives up")
         for detector in made:
             detector.release.set()

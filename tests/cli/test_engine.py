@@ -162,3 +162,37 @@ def test_without_tensorrt_it_says_what_is_missing(tmp_path: Path, capsys: pytest
     assert "no Python here can import both tensorrt and pycuda" in capsys.readouterr().err
     assert main(["verify", "--cache", str(tmp_path), "--python", "/no/python"]) == 0
     assert main(["list", "--cache", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("tensorrt", "name", "engines", "said"),
+    [
+        ("", "net.onnx", 1, "fp16"),
+        ('precision = "fp32"', "net.onnx", 1, "fp32"),
+        ('use = "off"', "net.onnx", 0, "nothing to build"),
+        ("", "net.tflite", 0, "nothing to build"),
+    ],
+)
+def test_the_models_of_the_settings_are_built_as_the_service_would(
+    jetson: Jetson,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tensorrt: str,
+    name: str,
+    engines: int,
+    said: str,
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[model]\npath = "{tmp_path / name}"\n[tensorrt]\ncache = "{jetson.folder}"\npython = "{sys.executable}"\n{tensorrt}\n'
+    )
+    assert main(["build", "--config", str(config)]) == 0
+    assert said in capsys.readouterr().out
+    assert len(list(jetson.folder.glob("*.engine"))) == engines
+
+
+@pytest.mark.parametrize("arguments", [["build"], ["build", "net.onnx", "--config", "c.toml"], ["list", "--config", "c.toml"]])
+def test_a_model_comes_from_one_place(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -44,14 +44,18 @@ def test_events_arrive_in_order_once_and_acknowledged(mosquitto: Mosquitto, deli
 
 
 def test_broker_started_later_gets_everything(tmp_path: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture) -> None:
-    mosquitto = Mosquitto(tmp_path / "mosquitto", start=False)
-    delivery = deliver(settings_for(mosquitto.port))
-    delivery.put(drafts(50))
-    assert delivery.drain(0.5) == 50
-    assert not delivery.connected
-    with mosquitto:
+    with Mosquitto(tmp_path / "mosquitto") as mosquitto:
+        # Known to the broker, so that it does not matter which of the two finds it first.
+        subscriber = Subscriber(mosquitto.port, "emotion/cam/events", persistent=True)
+        subscriber.stop()
+        mosquitto.stop()
+        delivery = deliver(settings_for(mosquitto.port))
+        delivery.put(drafts(50))
+        assert delivery.drain(0.5) == 50
+        assert not delivery.connected
         mosquitto.start()
-        with Subscriber(mosquitto.port) as subscriber:
+        with subscriber:
+            subscriber.start()
             delivery.put([draft(50, track=2)])
             assert delivery.drain(10) == 0
             in_order(subscriber, 51)

@@ -62,11 +62,20 @@ def test_a_connection_closed_without_an_answer_falls_back(old: OldBroker, mosqui
 
 
 def test_after_some_failures_of_3_1_1_it_is_5_again(old: OldBroker, mosquitto: Mosquitto, deliver: Deliver) -> None:
+    delivery = deliver(settings_for(old.port))
+    wait_for(lambda: delivery.connected)
     mosquitto.kill()
-    deliver(settings_for(old.port))
     wait_for(lambda: old.levels.count(5) >= 2, because="5 is tried again")
     second = old.levels.index(5, 1)
-    assert old.levels[:second] == [5, 4, 4, 4]
+    assert old.levels[:second] == [5, 4, 4, 4, 4]
+
+
+def test_3_1_1_that_never_worked_is_not_believed(old: OldBroker, mosquitto: Mosquitto, deliver: Deliver) -> None:
+    """A broker that is only starting up hangs up on everybody; it must not leave us with 3.1.1 for its life."""
+    mosquitto.kill()
+    deliver(settings_for(old.port))
+    wait_for(lambda: len(old.levels) >= 6)
+    assert old.levels[:6] == [5, 4, 5, 4, 5, 4]
 
 
 def test_nothing_listening_is_no_reason_to_fall_back(tmp_path: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture) -> None:

@@ -68,7 +68,7 @@ def test_followed_faces_lie_on_those_that_a_detection_would_have_found(stage: li
     assert asked < len(stage) / every + 35
     assert found / there > 0.93
     assert false / there < 0.06
-    assert there == 574
+    assert 560 < there < 590
     # The negative control: where the last detection saw them they are less and less.
     assert stayed < followed - 5
 

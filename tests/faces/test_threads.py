@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes import ManualClock
 
 from edge.config import DetectorSettings
 from edge.faces import open_detector
@@ -27,17 +27,19 @@ from edge.faces.threads import PATIENCE, fastest
     ],
 )
 def test_the_fewest_threads_that_no_more_would_beat_clearly(milliseconds: dict[int, float], cores: int, expected: int) -> None:
-    def prepare(threads: int) -> Callable[[], object]:
-        return lambda: time.sleep(milliseconds[threads] / 1000)
+    clock = ManualClock()
 
-    assert fastest(prepare, cores) == expected
+    def prepare(threads: int) -> Callable[[], object]:
+        return lambda: clock.pass_by(milliseconds[threads] / 1000)
+
+    assert fastest(prepare, cores, clock.monotonic) == expected
 
 
 def test_it_takes_no_longer_than_it_may() -> None:
-    begin = time.perf_counter()
-    fastest(lambda threads: lambda: time.sleep(0.02), 4)
-    # The first call of a number is let through to its end.
-    assert time.perf_counter() - begin < 3 * PATIENCE
+    clock = ManualClock(0.0)
+    fastest(lambda _: lambda: clock.pass_by(0.02), 4, clock.monotonic)
+    # The first calls of a number are let through to their end.
+    assert clock.monotonic() < PATIENCE + 3 * 0.02
 
 
 @pytest.mark.parametrize("kind", ["haar", "yunet"])

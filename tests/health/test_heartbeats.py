@@ -12,9 +12,21 @@ def test_a_stage_that_does_not_move_hangs_whatever_the_wall_clock_does() -> None
     beats.beat("analysis", clock.monotonic())
     clock.step(3600)
     assert beats.hung() == []
-    clock.pass_by(11)
+    for _ in range(11):
+        clock.pass_by(1)
+        beats.beat("analysis", clock.monotonic())
+        hung = beats.hung()
+    assert hung == ["capture"]
+
+
+def test_when_the_one_who_asks_stood_still_nobody_else_is_blamed_before_a_turn() -> None:
+    clock = ManualClock()
+    beats = Heartbeats({"analysis": 10}, clock)
     beats.beat("analysis", clock.monotonic())
-    assert beats.hung() == ["capture"]
+    clock.pass_by(3600)
+    assert beats.hung() == [], "the machine was suspended"
+    clock.pass_by(0.25)
+    assert beats.hung() == ["analysis"], "it has had its turn"
 
 
 def test_the_watchdog_is_fed_only_when_every_stage_has_moved_since_the_last_meal() -> None:

@@ -1,21 +1,53 @@
 from __future__ import annotations
 
-from edge.health.problems import Problems
+import pytest
+from fakes import ManualClock
+
+from edge.errors import StageError
+from edge.health.problems import SETTLED, Problems
+from edge.health.restarts import MOST, WITHIN, Restarts
 
 
 def test_a_problem_is_told_when_it_begins_and_when_it_is_over() -> None:
     told: list[tuple[str, bool, str]] = []
-    problems = Problems(lambda *alarm: told.append(alarm))
+    problems = Problems(lambda *alarm: told.append(alarm), ManualClock())
+    assert not problems.report("model", None)
+    assert problems.report("model", "no such model")
+    assert not problems.report("model", "still no such model")
+    assert problems.report("stage", "it hung")
+    assert problems.lasting == ("model", "stage")
+    assert problems.report("model", None)
+    assert not problems.report("model", None)
+    assert problems.lasting == ("stage",)
+    assert told == [("model", True, "no such model"), ("stage", True, "it hung"), ("model", False, "over: still no such model")]
+
+
+def test_one_that_comes_and_goes_is_told_once() -> None:
+    told: list[tuple[str, bool, str]] = []
+    clock = ManualClock()
+    problems = Problems(lambda *alarm: told.append(alarm), clock)
+    for _ in range(100):
+        problems.report("camera", "a loose plug")
+        clock.pass_by(SETTLED["camera"] / 2)
+        problems.report("camera", None)
+    assert len(told) == 1
+    clock.step(3600)
     assert not problems.report("camera", None)
-    assert problems.report("camera", "no such camera")
-    assert not problems.report("camera", "still no such camera")
-    assert problems.report("temperature", "too hot")
-    assert problems.lasting == ("camera", "temperature")
+    clock.pass_by(SETTLED["camera"])
     assert problems.report("camera", None)
-    assert not problems.report("camera", None)
-    assert problems.lasting == ("temperature",)
-    assert told == [
-        ("camera", True, "no such camera"),
-        ("temperature", True, "too hot"),
-        ("camera", False, "over: still no such camera"),
-    ]
+    assert [active for _, active, _ in told] == [True, False]
+
+
+def test_what_hangs_too_often_is_given_up() -> None:
+    clock = ManualClock()
+    restarts = Restarts(clock)
+    assert restarts.long_ago
+    for _ in range(MOST):
+        restarts.count("it hangs")
+    assert not restarts.long_ago
+    with pytest.raises(StageError, match="it hangs, for the 4"):
+        restarts.count("it hangs")
+    clock.pass_by(WITHIN + 1)
+    assert restarts.long_ago
+    restarts.count("it hangs")
+    assert restarts.total == MOST + 1

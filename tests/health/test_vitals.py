@@ -28,6 +28,12 @@ def test_the_hottest_zone_counts_and_one_that_is_off_does_not_hide_it(tmp_path: 
     assert temperature(tmp_path) == 63.2
 
 
+def test_the_placeholder_of_a_jetson_is_no_heat(tmp_path: Path) -> None:
+    lay_down(tmp_path, **{f"{ZONES}0/temp": "48000", f"{ZONES}0/type": "CPU-therm"})
+    lay_down(tmp_path, **{f"{ZONES}1/temp": "100000", f"{ZONES}1/type": "PMIC-Die"})
+    assert temperature(tmp_path) == 48.0
+
+
 @pytest.mark.parametrize(("told", "expected"), [("0", False), ("50005", True), ("50000", False), ("4", True), ("nonsense", None)])
 def test_a_pi_is_throttled_by_its_present_bits_alone(tmp_path: Path, told: str, expected: bool | None) -> None:
     lay_down(tmp_path, **{"sys/devices/platform/soc/soc:firmware/get_throttled": told})
@@ -37,6 +43,8 @@ def test_a_pi_is_throttled_by_its_present_bits_alone(tmp_path: Path, told: str, 
 def test_a_fan_that_turns_is_no_throttling(tmp_path: Path) -> None:
     assert throttled(tmp_path) is None
     lay_down(tmp_path, **{f"{COOLING}0/type": "pwm-fan", f"{COOLING}0/cur_state": "3"})
+    assert throttled(tmp_path) is None
+    lay_down(tmp_path, **{f"{COOLING}2/type": "LCD", f"{COOLING}2/cur_state": "7"})
     assert throttled(tmp_path) is None
     lay_down(tmp_path, **{f"{COOLING}1/type": "cpufreq-cpu0", f"{COOLING}1/cur_state": "0"})
     assert throttled(tmp_path) is False

@@ -13,7 +13,7 @@ from jetson import Jetson
 from onnx_models import SHAPE, conv_net, qdq_net
 
 from edge.errors import EngineError
-from edge.places import SYSTEM_MODELS
+from edge.places import SYSTEM_CACHE
 from edge.runtime import open_runtime
 from edge.runtime.engines import Engines, Machine, describe, engine_folder, engine_key, sha256
 from edge.runtime.trt_process import Worker
@@ -199,4 +199,4 @@ def test_a_folder_that_cannot_be_written_is_one_plain_line(jetson: Jetson, tmp_p
 def test_engines_lie_where_the_service_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert engine_folder("~/mine") == Path.home() / "mine"
-    assert engine_folder() in (tmp_path / "emotion-edge" / "engines", SYSTEM_MODELS.parent / "engines")
+    assert engine_folder() in (tmp_path / "emotion-edge" / "engines", SYSTEM_CACHE / "engines")

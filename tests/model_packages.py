@@ -1,0 +1,54 @@
+"""Keys, models and packages, made of the model that comes with emotion-edge."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from converters.deploy.model_package import load_private_key, make_keys, pack
+from edge.emotion.classify import DEFAULT_MODEL
+from edge.emotion.manifest import manifest_path
+from edge.update.package import Entry, Head, Package, open_seal, read_seal, signed_part
+
+
+class Owner:
+    """Somebody with a pair of keys.
+
+    Attributes:
+        private, public: where they are.
+    """
+
+    def __init__(self, folder: Path, name: str = "owner") -> None:
+        self.private = folder / f"{name}.key"
+        self.public = make_keys(self.private)
+        self.key = load_private_key(self.private)
+
+    def pack(self, folder: Path, version: str = "1.1.0", counter: int = 100, **changes: Any) -> bytes:
+        """The package's own model under another version, as a signed package."""
+        return pack(copy_model(folder, version, **changes), self.key, counter)
+
+    def sign(self, head: Head, files: bytes) -> bytes:
+        """Anything at all, signed."""
+        return signed_part(head) + self.key.sign(signed_part(head)) + files
+
+    def open(self, content: bytes) -> Package:
+        """What a package is, to somebody who knows the key."""
+        return open_seal(read_seal(content), self.key.public_key())
+
+
+def copy_model(folder: Path, version: str, **changes: Any) -> Path:
+    """The model that comes with emotion-edge, with another manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = Path(shutil.copy(DEFAULT_MODEL, folder))
+    manifest = json.loads(manifest_path(DEFAULT_MODEL).read_text())
+    manifest_path(model).write_text(json.dumps({**manifest, "version": version, **changes}))
+    return model
+
+
+def entry(name: str, data: bytes) -> Entry:
+    """A file's entry in a head."""
+    import hashlib
+
+    return Entry(name, len(data), hashlib.sha256(data).hexdigest())
