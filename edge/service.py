@@ -1,7 +1,6 @@
-"""The supervisor: it starts the stages, looks after them and takes commands until it is told to stop.
+"""The supervisor: it ties the stages together, starts them, and takes commands and other models until it is told to stop.
 
-Threads: capture and analysis (`Watch`), delivery, and this one. A stage that hangs is started anew; one that hangs again and
-again ends the program, so that systemd begins with a fresh process.
+Threads: capture and analysis (`Watch`), delivery, and this one, whose turns are those of the `Lookout`.
 """
 
 from __future__ import annotations
@@ -20,16 +19,14 @@ from edge.camera.capture import Capture
 from edge.clock import SYSTEM, Clock
 from edge.config import CameraSettings, Settings
 from edge.control import Control
-from edge.delivery import About, Delivery, State, Stats
+from edge.delivery import About, Delivery
 from edge.delivery.broker import read_password, tls_context
 from edge.errors import DeliveryError, EmotionEdgeError, StageError, first_line
 from edge.extras import open_extras, serve_metrics
 from edge.faces import open_detector
-from edge.health import Heartbeats, Systemd
-from edge.health.meter import Meter, Reading
-from edge.health.problems import Problems
-from edge.health.restarts import Restarts
-from edge.health.vitals import too_hot
+from edge.health import Systemd
+from edge.health.meter import Meter
+from edge.lookout import Lookout
 from edge.outlets import Outlets
 from edge.reload import Opened, Reload, open_named
 from edge.update.open import open_updates
@@ -38,14 +35,6 @@ from edge.watch import OpenFaces, Watch
 from edge.worker import TURN
 
 log = logging.getLogger(__name__)
-
-# The handler of the camera and the delivery turn every second by themselves; only a disk that is being worn out takes longer,
-# and nothing but a new process can take over from them. Seconds.
-PATIENCE = 20.0
-# The board is asked for its temperature so often, seconds.
-VITALS = 5.0
-# A person at the page wants figures of this second, not of the last `stats`.
-PAGE = 1.0
 
 
 class Openers(NamedTuple):
@@ -88,11 +77,7 @@ class Service:
         self._detector = self._openers.faces(settings.detector, self._capture.live)
         self._extras = open_extras(settings, state_dir, self._models.classifier.manifest)
         self._meter = Meter(clock)
-        patient = max(settings.service.hang, PATIENCE)
-        self._beats = Heartbeats({"analysis": settings.service.hang, "capture": patient, "delivery": patient}, clock)
-        self._restarts, self._status = Restarts(clock), ""
         self._reloading: Reload | None = None
-        self._vitals_at = self._shown_at = -VITALS
 
     def describe(self) -> str:
         """One line for people: which model, detector and runtime."""
@@ -150,7 +135,6 @@ class Service:
     def _begin(self, stop: threading.Event) -> None:
         """Tie the stages together and start them, the source first: it is what fails most often."""
         delivery, capture = self._delivery, self._capture
-        self._problems = Problems(delivery.alarm, self._clock)
         self._watch = Watch(
             self._settings,
             self._models,
@@ -161,6 +145,10 @@ class Service:
             self._clock,
             self._openers.faces,
         )
+        self._outlets = Outlets(delivery, self._watch.state(), self._extras.snapshots, self._extras.page)
+        self._lookout = Lookout(
+            self._settings, self._systemd, self._watch, delivery, self._outlets, self._extras, self._meter, self._clock
+        )
         self._control = Control(
             delivery,
             self._state_dir / "paused",
@@ -168,14 +156,13 @@ class Service:
             pause=self._pause,
             resume=lambda: self._watch.resume(self._new_capture(patient=True)),
             reload=self._reload,
-            figures=self._figures,
+            figures=self._lookout.figures,
         )
         if not self._control.paused:
             capture.start(stop.is_set)
         log.info("%s", self.describe())
-        self._outlets = Outlets(delivery, self._watch.state(), self._extras.snapshots, self._extras.page)
         self._outlets.condition(self._control.paused, ())
-        self._extras.metrics = serve_metrics(self._settings, self._figures, patient=self._systemd.present)
+        self._extras.metrics = serve_metrics(self._settings, self._lookout.figures, patient=self._systemd.present)
         self._extras.start(patient=self._systemd.present)
         delivery.describe(self._about())
         if self._updates is not None:
@@ -198,71 +185,14 @@ class Service:
                     return
                 if worker.failure is not None:
                     log.error("the analysis has failed", exc_info=worker.failure)
-                self._restart(f"the analysis has failed ({first_line(worker.failure or RuntimeError('it has ended'))})")
+                self._lookout.restart(f"the analysis has failed ({first_line(worker.failure or RuntimeError('it has ended'))})")
             if reload.is_set() and self._reloading is None:
                 reload.clear()
                 self._reload(lambda _: None)
             self._control.turn()
             self._take_up_reload()
             self._take_up_update()
-            self._look_after()
-
-    def _look_after(self) -> None:
-        """Hung stages, the watchdog, what is wrong, and statistics."""
-        self._beat()
-        hung = self._beats.hung()
-        if "analysis" in hung:
-            self._restart(f"the analysis has not moved for {self._settings.service.hang:g} s")
-        elif hung:
-            raise StageError(f"{hung[0]} has not moved for {PATIENCE:g} s and more; only a new process can help")
-        elif self._systemd.hungry() and self._beats.all_moved():
-            self._systemd.feed()
-        self._tell_condition()
-        if self._meter.due(self._settings.delivery.stats_interval):
-            self._delivery.stats(self._meter.snapshot(self._reading()))
-        now = self._clock.monotonic()
-        if self._extras.page is not None and now - self._shown_at >= PAGE:
-            self._shown_at = now
-            self._extras.page.stats(self._meter.peek(self._reading()))
-            self._extras.page.broker(self._delivery.connected)
-
-    def _beat(self) -> None:
-        """That this loop turns is shown by its being here; only the other threads can hang unseen."""
-        self._beats.beat("delivery", self._delivery.beat)
-        worker, capture = self._watch.worker, self._watch.capture
-        if capture.fatal is not None:
-            raise StageError(capture.fatal)
-        if worker is None:
-            self._beats.forget("analysis", "capture")
-            return
-        self._beats.beat("analysis", worker.beat)
-        if capture.live:
-            self._beats.beat("capture", capture.beat)
-
-    def _restart(self, why: str) -> None:
-        self._restarts.count(why)
-        log.warning("%s; it is started anew", why)
-        self._problems.report("stage", f"{why}; it was started anew")
-        try:
-            self._watch.restart()
-        except EmotionEdgeError as error:
-            raise StageError(f"{why}, and cannot be started anew ({first_line(error)})") from None
-
-    def _tell_condition(self) -> None:
-        capture, now = self._watch.capture, self._clock.monotonic()
-        degraded = None if self._watch.paused else capture.degraded
-        self._problems.report("camera", degraded)
-        if self._restarts.long_ago:
-            self._problems.report("stage", None)
-        if now - self._vitals_at >= VITALS:
-            self._vitals_at = now
-            self._problems.report("temperature", too_hot())
-        problems = {*self._problems.lasting, *self._delivery.problems}
-        self._outlets.condition(self._control.paused, tuple(sorted(problems)))
-        status = "paused" if self._control.paused else f"no camera: {degraded}" if degraded else "watching"
-        if status != self._status:
-            self._status = status
-            self._systemd.status(status)
+            self._lookout.turn()
 
     def _pause(self) -> None:
         self._watch.pause()
@@ -286,7 +216,7 @@ class Service:
         if isinstance(reload.outcome, EmotionEdgeError):
             stays = f"{first_line(reload.outcome)}; {self._watch.manifest.identity} stays"
             log.warning("reload: %s", stays)
-            self._problems.report("model", stays)
+            self._lookout.problems.report("model", stays)
             reload.then(EmotionEdgeError(stays))
         elif reload.outcome is not None:
             self._use(reload.outcome)
@@ -295,7 +225,7 @@ class Service:
     def _take_up_update(self) -> None:
         """A model that came over MQTT begins its trial, or ends it badly. One change of models at a time."""
         if self._updates is not None and self._reloading is None:
-            opened = self._updates.turn(self._restarts.total, watching=not self._watch.paused)
+            opened = self._updates.turn(self._lookout.restarts.total, watching=not self._watch.paused)
             if opened is not None:
                 self._use(opened)
 
@@ -310,14 +240,14 @@ class Service:
         self._outlets.model(about.model)
         if self._extras.page is not None:
             self._extras.page.describe(about.labels, about.model)
-        self._problems.report("model", None)
+        self._lookout.problems.report("model", None)
         log.info("%s", self.describe())
 
     def _drain(self, stop: threading.Event) -> None:
         """Wait for the broker to have everything, in short turns, so that a signal still ends the wait."""
         deadline = self._clock.monotonic() + self._settings.delivery.drain_timeout
         while self._clock.monotonic() < deadline and not stop.is_set() and self._delivery.drain(TURN):
-            self._look_after()
+            self._lookout.turn()
 
     def _new_capture(self, patient: bool = False) -> Capture:
         """The source; a patient one waits for a missing camera, as whoever sent a command is not there to do."""
@@ -325,9 +255,3 @@ class Service:
 
     def _about(self) -> About:
         return About(self._watch.manifest.labels, self._watch.manifest.identity)
-
-    def _figures(self) -> tuple[Stats, State]:
-        return self._meter.peek(self._reading()), self._outlets.state
-
-    def _reading(self) -> Reading:
-        return self._watch.reading(self._delivery.counters, self._restarts.total)

@@ -208,7 +208,7 @@ prepare_checkout() {
     [ -f "$package/pyproject.toml" ] || fail "$package: no checkout of emotion-edge"
     version=$(sed -n 's/^__version__ = "\([0-9A-Za-z.+]*\)".*/\1/p' "$package/edge/__init__.py" 2>/dev/null) || true
   else
-    version=$(basename "$package" | cut -d - -f 2 | tr -cd '0-9A-Za-z.+')
+    version=$(basename "$package" | sed -n 's/^emotion_edge-\([0-9A-Za-z.+]*\)-.*\.whl$/\1/p')
   fi
   [ -n "$version" ] || fail "$package: neither a wheel nor a checkout of emotion-edge"
   kib=262144 source=$here
@@ -269,12 +269,22 @@ attempt() { # a step of building version $folder; $1 is what to say when it fail
   say "$@"
   [ -z "$dry" ] || return 0
   if ! said=$("$@" 2>&1); then
+    # Some programs do not say why; of files there may be too many while bytes are left.
+    for kind in k i; do
+      [ "$(df "-P$kind" "$program" | tail -n 1 | { read -r _ _ _ free _; echo "$free"; })" -ge 64 ] || said="No space left"
+    done
     rm -rf "$folder"
     broken "$what" "$said"
   fi
 }
 
 # ---- a version ---------------------------------------------------------------------------------------------------------
+
+find_pip='
+import ensurepip, glob, os, sysconfig
+folders = [sysconfig.get_config_var("WHEEL_PKG_DIR"), os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")]
+print(([wheel for folder in folders if folder for wheel in sorted(glob.glob(os.path.join(folder, "pip-*.whl")))] or [""])[-1])
+'
 
 works() { [ -e "$folder/.complete" ] && "$folder/venv/bin/python" -I -B -c 'import edge' 2>/dev/null; }
 
@@ -288,12 +298,21 @@ build() { # everything below versions/$id; the mark .complete comes last
     attempt "$unfit" tar -xf "$archive" -C "$folder"
     python=$folder/python/bin/python3
   fi
-  attempt "$unfit" "$python" -I -m venv "$folder/venv"
+  # pip is run out of the wheel that Python has for its virtual environments: the board has no use for it afterwards.
+  pip=''
+  if [ -x "$python" ] || command -v "$python" >/dev/null; then pip=$("$python" -I -B -c "$find_pip"); fi
+  if [ -n "$pip" ]; then
+    attempt "$unfit" "$python" -I -m venv --without-pip "$folder/venv"
+    set -- "$pip/pip"
+  else
+    attempt "$unfit" "$python" -I -m venv "$folder/venv"
+    set -- -m pip
+  fi
   into=$folder/venv/bin/python
-  set -- install --quiet --disable-pip-version-check --no-cache-dir --no-compile
+  set -- "$@" --isolated install --quiet --disable-pip-version-check --no-cache-dir --no-compile
   if [ -n "$bundle" ]; then
     # The lock is complete; what a board needs in place of another package was decided there.
-    attempt "$unfit" "$into" -I -m pip --isolated "$@" --no-index --no-deps --require-hashes --find-links "$here/wheels" -r "$here/requirements.txt"
+    attempt "$unfit" "$into" -I "$@" --no-index --no-deps --require-hashes --find-links "$here/wheels" -r "$here/requirements.txt"
     attempt "$unfit" cp -R "$here/models" "$folder/models"
     attempt "$unfit" cp "$here/bundle.json" "$here/README.md" "$here/mosquitto.conf" "$here/mosquitto.acl" "$folder/"
   else
@@ -305,7 +324,7 @@ build() { # everything below versions/$id; the mark .complete comes last
       package=$copy
     fi
     if [ -n "$wheels" ]; then set -- "$@" --no-index --find-links "$wheels"; fi
-    attempt "$unfit" "$into" -I -m pip "$@" "$package"
+    attempt "$unfit" "$into" -I "$@" "$package"
     if [ -f "$here/../README.md" ]; then attempt "$unfit" cp "$here/../README.md" "$here/mosquitto.conf" "$here/mosquitto.acl" "$folder/"; fi
   fi
   # The service may not write there, and would compile at each start. What nobody imports stays as it is.
@@ -317,9 +336,9 @@ build() { # everything below versions/$id; the mark .complete comes last
     if [ -f "$unit" ]; then attempt "$unfit" cp "$unit" "$folder/systemd/"; fi
   done
   attempt "this version does not work here, and nothing else has changed" timeout 600 "$folder/venv/bin/edge-run" --check
-  attempt "$unfit" sync
+  attempt "$unfit" sync -f "$folder"
   attempt "$unfit" touch "$folder/.complete"
-  attempt "$unfit" sync
+  attempt "$unfit" sync -f "$folder"
 }
 
 devices() { # a Jetson's GPU has nodes that differ from board to board: the units get those that are there
@@ -385,7 +404,7 @@ activate() { # version $1 is the one that starts from now on; until the link is 
   fi
   now=$(version_of current)
   if [ -n "$now" ] && [ "$now" != "$1" ]; then link "versions/$now" "$program/previous"; fi
-  [ -n "$dry" ] || sync
+  [ -n "$dry" ] || sync -f "$program"
   link "versions/$1" "$program/current"
   for script in "$program/versions/$1/venv/bin"/edge-*; do
     # Commands for a workstation are in the same package and do not work here.
@@ -400,7 +419,7 @@ activate() { # version $1 is the one that starts from now on; until the link is 
   for place in "$commands"/edge-*; do
     case $(readlink "$place" 2>/dev/null || true) in */opt/emotion-edge/*) [ -n "$dry" ] || [ -e "$place" ] || drop "$place" ;; esac
   done
-  [ -n "$dry" ] || sync
+  [ -n "$dry" ] || sync -f "$program"
 }
 
 # ---- is it healthy? ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ CRASHES = "ready(); time.sleep(0.3); sys.exit(1)"
 REFUSES = "print('edge-run: camera.sorce: no such setting', file=sys.stderr); sys.exit(2)"
 SILENT = "time.sleep(60)"
 
-PROGRAM = '''
+PROGRAM = """
 import os, signal, socket, sys, time
 
 def ready():
@@ -42,7 +43,7 @@ def main():
         print("engine of " + sys.argv[3])
     else:
         {serve}
-'''
+"""
 
 
 def make_wheel(folder: Path, version: str, serve: str = GOOD, check: str = "print('ready')") -> Path:
@@ -52,7 +53,7 @@ def make_wheel(folder: Path, version: str, serve: str = GOOD, check: str = "prin
         "edge/cli.py": PROGRAM.format(version=version, serve=serve, check=check),
         "converters/__init__.py": "def main():\n    raise SystemExit('not here')\n",
         f"emotion_edge-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: emotion-edge\nVersion: {version}\n",
-        f"emotion_edge-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"emotion_edge-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"emotion_edge-{version}.dist-info/entry_points.txt": "[console_scripts]\nedge-run = edge.cli:main\n"
         "edge-engine = edge.cli:main\nedge-convert = converters:main\n",
     }
@@ -70,13 +71,16 @@ def _record(text: str) -> str:
     return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
-def make_bundle(folder: Path, version: str, serve: str = GOOD, check: str = "print('ready')", **facts: Any) -> Path:
+def make_bundle(
+    folder: Path, version: str, serve: str = GOOD, check: str = "print('ready')", interpreter: Path | None = None, **facts: Any
+) -> Path:
     """An unpacked bundle in `folder`, as edge-bundle lays it out.
 
     Args:
         folder: is made.
         version: of the package.
         serve, check: statements of the program.
+        interpreter: a Python that the bundle brings, as a link to one that is here.
         facts: of bundle.json, in place of those that fit this machine.
     """
     target = str(facts.get("target", "pi-bookworm64"))
@@ -93,6 +97,10 @@ def make_bundle(folder: Path, version: str, serve: str = GOOD, check: str = "pri
     for name in ("config.toml", "mosquitto.conf", "mosquitto.acl", "install.sh"):
         shutil.copy(SYSTEMD / name, folder)
     (folder / "README.md").write_text(f"version {version}\n")
+    if interpreter:
+        (folder / "python").mkdir()
+        with tarfile.open(folder / "python/cpython.tar.gz", "w:gz") as archive:
+            archive.add(interpreter, "python/bin/python3")
     seal(folder, version=version, **facts)
     return folder
 
@@ -127,7 +135,7 @@ class Board:
     """
 
     def __init__(self, folder: Path, booted: bool = False, shell: str = "sh") -> None:
-        self.root, self.booted, self._shell = folder, booted, shell.split()
+        self.root, self.booted, self.shell = folder, booted, shell.split()
         self.programs = folder.parent / f"{folder.name}-bin"
         self.root.mkdir(parents=True)
         self.programs.mkdir()
@@ -148,7 +156,7 @@ class Board:
     def command(self, bundle: Path, *arguments: str | Path) -> list[str]:
         """The command line that installs a bundle, or that runs another install.sh."""
         script = bundle if bundle.is_file() else bundle / "install.sh"
-        return [*self._shell, str(script), "--root", str(self.root), "--patience", "3", *map(str, arguments)]
+        return [*self.shell, str(script), "--root", str(self.root), "--patience", "3", *map(str, arguments)]
 
     def install(self, bundle: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
@@ -173,13 +181,14 @@ class Board:
 
     def copy(self, folder: Path) -> Board:
         """The same board once more; what it runs there are the copies."""
-        other = Board(folder, self.booted, " ".join(self._shell))
-        shutil.copytree(self.root, folder, symlinks=True, dirs_exist_ok=True)
-        for place in (*folder.glob("opt/emotion-edge/versions/*/venv/bin/*"), *folder.glob("opt/emotion-edge/versions/*/venv/*.cfg")):
+        other = Board(folder, self.booted, " ".join(self.shell))
+        shutil.copytree(self.root, folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("run"))
+        for place in (
+            *folder.glob("opt/emotion-edge/versions/*/venv/bin/*"),
+            *folder.glob("opt/emotion-edge/versions/*/venv/*.cfg"),
+        ):
             if not place.is_symlink() and str(self.root).encode() in (text := place.read_bytes()):
                 place.write_bytes(text.replace(str(self.root).encode(), str(folder).encode()))
-        for old in (folder / "run/systemd/system").glob("*.[skn]*"):
-            old.unlink()
         return other
 
     @property

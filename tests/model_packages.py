@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -49,6 +50,4 @@ def copy_model(folder: Path, version: str, **changes: Any) -> Path:
 
 def entry(name: str, data: bytes) -> Entry:
     """A file's entry in a head."""
-    import hashlib
-
     return Entry(name, len(data), hashlib.sha256(data).hexdigest())

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converters.deploy.targets import TARGETS
 from edge.cli.exits import FAILED_GATE, OK, Parser, exit_status
 from edge.errors import ConfigError, RuntimeMissingError
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from converters.deploy.bundle import Outcome
 
 PROG = "edge-bundle"
-TARGET_NAMES = ("pi-bookworm64", "pi-trixie64", "orin-jp6", "orin-jp7", "jetson-nano")
 EPILOG = """examples:
   edge-bundle --target pi-bookworm64 --model micro.int8.tflite -o b.tar.xz
   edge-bundle --target orin-jp6 --model micro.int8.tflite --onnx micro.qdq.onnx -o b.tar.xz
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROG, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", choices=TARGET_NAMES, help="the board and its system")
+    parser.add_argument("--target", choices=tuple(TARGETS), help="the board and its system")
     parser.add_argument("--model", type=Path, metavar="X.tflite", help="the model, with its manifest beside it")
     parser.add_argument("--onnx", type=Path, metavar="Y.onnx", help="the same model for a Jetson's TensorRT, likewise")
     parser.add_argument("-o", "--output", type=Path, metavar="B.tar.xz", help="where the bundle goes; with --lock, the lock")
@@ -57,9 +57,11 @@ def _run(arguments: argparse.Namespace) -> int:
         raise RuntimeMissingError(f"{error.name} is not installed; pip install 'emotion-edge[deploy]'") from None
     if arguments.verify:
         return _verify(arguments)
-    missing = [] if arguments.target else [f"--target: one of {', '.join(TARGET_NAMES)}"]
+    missing = [] if arguments.target else [f"--target: one of {', '.join(TARGETS)}"]
     if not arguments.lock:
         missing += [f"--{name}: missing; see {PROG} --help" for name in ("model", "output") if getattr(arguments, name) is None]
+    if arguments.yunet and arguments.no_yunet:
+        missing.append("--yunet and --no-yunet: give one of them")
     if missing:
         raise ConfigError(missing)
     return _lock(arguments) if arguments.lock else _build(arguments)
@@ -83,9 +85,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _lock(arguments: argparse.Namespace) -> int:
     from converters.deploy.lock import lock_path, project_requirements, resolve, write_lock
-    from converters.deploy.targets import find_target
 
-    target = find_target(arguments.target)
+    target = TARGETS[arguments.target]
     path = arguments.output or lock_path(target)
     pins = resolve(target, project_requirements(_checkout(arguments), target))
     write_lock(path, target, pins)
@@ -95,10 +96,9 @@ def _lock(arguments: argparse.Namespace) -> int:
 
 def _build(arguments: argparse.Namespace) -> int:
     from converters.deploy.bundle import Request, build
-    from converters.deploy.targets import find_target
     from edge.fetch import ASSETS
 
-    target = find_target(arguments.target)
+    target = TARGETS[arguments.target]
     request = Request(
         target=target,
         model=arguments.model,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 
 from converters.deploy.targets import SYSTEM_LIBRARIES, Target
 from edge.doctor.elf import MAGIC, numbers
+from edge.errors import first_line
 
 MACHINES = {"EM_AARCH64": "aarch64", "EM_X86_64": "x86-64", "EM_ARM": "32-bit ARM", "EM_386": "32-bit x86"}
 # Version names without a number: since which version of the library it defines them (glibc's and libstdc++'s own lists).
@@ -25,17 +27,17 @@ NAMED = {"GLIBC_ABI_DT_RELR": "2.36", "CXXABI_TM_1": "1.3.5"}
 
 
 def lint_wheel(wheel: Path, target: Target) -> list[str]:
-    """What keeps a wheel's machine code from loading on a board; nothing when it loads.
-
-    Raises:
-        zipfile.BadZipFile, OSError: it is no wheel.
-    """
-    with zipfile.ZipFile(wheel) as file:
-        objects = []
-        for member in file.infolist():
-            with file.open(member) as content:
-                if content.read(len(MAGIC)) == MAGIC:
-                    objects.append((member.filename, file.read(member)))
+    """What keeps a wheel's machine code from loading on a board; nothing when it loads."""
+    objects = []
+    try:
+        with zipfile.ZipFile(wheel) as file:
+            for member in file.infolist():
+                content = file.read(member)
+                if content.startswith(MAGIC):
+                    objects.append((member.filename, content))
+    # The last two: packed in a way that zipfile, and so pip, cannot undo.
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        return [f"{wheel.name}: cannot be read to its end ({first_line(error)})"]
     return [f"{wheel.name}: {breach}" for breach in lint(objects, target)]
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from converters.deploy.interpreter import PYTHON_310, Interpreter
-from edge.errors import DeployError
 
 MACHINE = "aarch64"
 # Megabytes are millions of bytes, as cards are sold.
@@ -94,6 +93,7 @@ TARGETS = {
             glibcxx="3.4.30",
             cxxabi="1.3.13",
             systemd=252,
+            extras=("update",),
             limit=PI_LIMIT,
         ),
         Target(
@@ -105,6 +105,7 @@ TARGETS = {
             glibcxx="3.4.33",
             cxxabi="1.3.15",
             systemd=257,
+            extras=("update",),
             limit=PI_LIMIT,
         ),
         Target(
@@ -116,7 +117,7 @@ TARGETS = {
             glibcxx="3.4.30",
             cxxabi="1.3.13",
             systemd=249,
-            extras=("onnx",),
+            extras=("onnx", "update"),
             unproven=(_NO_BOARD, _PYCUDA),
         ),
         Target(
@@ -128,7 +129,7 @@ TARGETS = {
             glibcxx="3.4.33",
             cxxabi="1.3.15",
             systemd=255,
-            extras=("onnx",),
+            extras=("onnx", "update"),
             unproven=(_NO_BOARD, _PYCUDA),
         ),
         Target(
@@ -140,7 +141,7 @@ TARGETS = {
             glibcxx="3.4.25",
             cxxabi="1.3.11",
             systemd=237,
-            extras=("tflite", "onnx"),
+            extras=("tflite", "onnx", "update"),
             # Its libraries need glibc 2.34 on ARM; tflite-runtime stands in for it.
             without=("ai-edge-litert",),
             apt=(),
@@ -154,14 +155,3 @@ TARGETS = {
         ),
     )
 }
-
-
-def find_target(name: str) -> Target:
-    """A target by its name.
-
-    Raises:
-        DeployError: there is none of that name.
-    """
-    if name not in TARGETS:
-        raise DeployError(f"{name}: no such target; there are {', '.join(TARGETS)}")
-    return TARGETS[name]

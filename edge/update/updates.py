@@ -70,7 +70,7 @@ class Updates:
             if installed is not None:
                 try:
                     self._opened = self._open(installed)
-                except EmotionEdgeError as error:
+                except Exception as error:  # noqa: BLE001  whatever is wrong with it, the device starts
                     log.warning("the pushed %s %s cannot be used: %s", installed.name, installed.version, first_line(error))
                 else:
                     return self._opened

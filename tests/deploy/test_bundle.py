@@ -53,7 +53,7 @@ def made(parts: Store, output: Path, **changes: object) -> Outcome:
 
 def test_everything_is_in_it_and_fits_together(small: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(small, tmp_path / "b.tar.xz")) == 0
-    assert "12 wheels, each loads with glibc 2.36" in capsys.readouterr().out
+    assert "15 wheels, each loads with glibc 2.36" in capsys.readouterr().out
     assert main(["--verify", str(tmp_path / "b.tar.xz")]) == 0
     bundle = unpack(tmp_path / "b.tar.xz", tmp_path / "there")
     here = {str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*") if path.is_file()}
@@ -194,6 +194,7 @@ def test_a_board_without_a_network_gets_every_package_now(tmp_path: Path) -> Non
         (["--model", "/nowhere/x.tflite"], "the model's manifest cannot be read"),
         (["--model", "/nowhere/x.onnx"], "a .tflite is expected here"),
         (["--checkout", "/nowhere"], "no checkout of emotion-edge"),
+        (["--yunet", str(MODEL)], "--yunet and --no-yunet: give one of them"),
         (["--target", "pi5"], "invalid choice: 'pi5'"),
     ],
 )

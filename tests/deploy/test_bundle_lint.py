@@ -92,6 +92,13 @@ def test_objects_are_known_by_their_content_not_their_name(tmp_path: Path) -> No
     assert breach.startswith("a-1-py3-none-any.whl: a/data.bin needs GLIBC_2.99")
 
 
+def test_a_wheel_whose_content_is_damaged_does_not_pass(tmp_path: Path) -> None:
+    path = wheel(tmp_path, "a-1-py3-none-any.whl", {"a.py": b"x = 'here'"})
+    path.write_bytes(path.read_bytes().replace(b"'here'", b"'her3'", 1))
+    [breach] = lint_wheel(path, BOOKWORM)
+    assert breach.startswith("a-1-py3-none-any.whl: cannot be read to its end (Bad CRC-32")
+
+
 def test_the_reader_on_the_board_and_this_one_see_the_same(tmp_path: Path) -> None:
     """Two independent readers, on our own bytes and on what a compiler made."""
     needs = {"libc.so.6": ["GLIBC_2.17", "GLIBC_2.99"], "libdl.so.2": [], "libm.so.6": ["GLIBC_2.27"]}

@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installing import CRASHES, REFUSES, SILENT, SYSTEMD, Board, make_bundle, make_wheel, seal
+from installing import CRASHES, REFUSES, SILENT, SYSTEMD, Board, make_bundle, make_wheel
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,6 @@ def test_a_first_installation(first: Board, bundles: Path) -> None:
     assert (first.root / "var/lib/emotion-edge/models/face_detection_yunet_2023mar.onnx").read_bytes() == b"weights"
     commands = [name for name in tree if name.startswith("usr/local/bin/")]
     assert commands == ["usr/local/bin/edge-engine", "usr/local/bin/edge-run"], "a workstation's commands stay out of the way"
-    # systemd itself, on what was laid down: the program that the unit names is there.
-    unit = first.root / "etc/systemd/system/emotion-edge.service"
-    asked = ["systemd-analyze", f"--root={first.root}", "verify", "--man=no", "--recursive-errors=no", unit]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
-    assert "edge-run" not in done.stderr
 
 
 def test_again_changes_nothing_and_restarts_nothing(board: Board, bundles: Path) -> None:
@@ -91,10 +87,10 @@ def test_again_changes_nothing_and_restarts_nothing(board: Board, bundles: Path)
 
 @pytest.mark.parametrize("shell", ["dash", "busybox sh", "bash --posix"])
 def test_dry_run_shows_the_steps_and_takes_none(board: Board, bundles: Path, tmp_path: Path, shell: str) -> None:
-    if shutil.which(shell.split()[0]) is None:
+    if shutil.which(shell.split(maxsplit=1)[0]) is None:
         pytest.skip(f"{shell} is not installed")
     for there in (board, Board(tmp_path / "bare", booted=True)):
-        there._shell = shell.split()  # noqa: SLF001
+        there.shell = shell.split()
         before = there.tree()
         for mode, step in (("", "venv"), ("--uninstall", "rm -rf"), ("--purge", "etc/emotion-edge")):
             done = there.install(bundles / "two", "--dry-run", *mode.split())
@@ -111,7 +107,7 @@ def test_an_upgrade_keeps_the_old_version_and_the_settings_and_goes_back_by_hand
     # A name that is somebody else's.
     (board.root / "usr/local/bin/edge-engine").unlink()
     (board.root / "usr/local/bin/edge-engine").write_text("mine")
-    board._shell = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]  # noqa: SLF001
+    board.shell = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]
     done = board.install(bundles / "two")
     assert (done.returncode, done.stderr) == (0, "")
     assert (board.current, board.version("previous")) == ("2.0", "1.0")
@@ -184,7 +180,9 @@ def survives(board: Board, settings: str) -> None:
     assert (board.root / "etc/systemd/system/emotion-edge.service").read_text() == (SYSTEMD / "emotion-edge.service").read_text()
 
 
-def test_interrupted_again_and_again_it_is_completed_by_the_next_run(board: Board, bundles: Path, first: Board, full: bool) -> None:
+def test_interrupted_again_and_again_it_is_completed_by_the_next_run(
+    board: Board, bundles: Path, first: Board, full: bool
+) -> None:
     settings = board.config('[mqtt]\nhost = "mine"\n')
     for step in STEPS if full else ["pip", "touch", "daemon-reload", "current ->", "watching"]:
         assert kill_at(board, bundles / "two", step), step
@@ -264,8 +262,8 @@ mount -o remount,nr_inodes=100000 "$board/opt/emotion-edge"
 def test_a_disk_that_fills_up_leaves_nothing_half_done(tmp_path: Path, bundles: Path) -> None:
     board = Board(tmp_path / "board")
     (board.root / "opt/emotion-edge").mkdir(parents=True)
-    # A file system that takes 300 files only: bytes are free, and it is full in the middle of the virtual environment.
-    command = ["unshare", "-rm", "sh", "-c", FULL_DISK, "sh", "300", str(board.root), *board.command(bundles / "one")]
+    # A file system that takes 30 files only: bytes are free, and it is full in the middle of the virtual environment.
+    command = ["unshare", "-rm", "sh", "-c", FULL_DISK, "sh", "30", str(board.root), *board.command(bundles / "one")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=board.environment)
     if "unshare" in done.stderr:
         pytest.skip(f"a file system of our own is not installed here: {done.stderr.strip()}")
@@ -305,6 +303,18 @@ def test_a_jetson_gets_its_own_units_with_the_nodes_of_its_gpu(tmp_path: Path) -
     assert left == ["emotion-edge.service.d/mine.conf"], "what is its owner's stays"
 
 
+def test_a_bundle_brings_the_python_that_the_board_has_not(tmp_path: Path) -> None:
+    (tmp_path / "python3").symlink_to(Path(sys.executable).resolve())
+    bundle = make_bundle(tmp_path / "bundle", "1.0", interpreter=tmp_path / "python3", python="3.99")
+    board = Board(tmp_path / "board")
+    done = board.install(bundle)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert board.current == "1.0"
+    settings = (board.root / "opt/emotion-edge/current/venv/pyvenv.cfg").read_text()
+    assert (board.root / "opt/emotion-edge/current/python/bin/python3").exists()
+    assert "/python/bin" in settings
+
+
 def test_from_a_wheel_and_a_folder_of_packages(tmp_path: Path) -> None:
     board = Board(tmp_path / "board")
     wheel = make_wheel(tmp_path / "wheels", "5.0")
@@ -329,13 +339,3 @@ def test_from_this_checkout(tmp_path: Path) -> None:
     assert {"edge", "cv2", "numpy"} <= packages
     assert not packages & {"tensorflow", "keras"}
     assert not (board.root / "usr/local/bin/edge-train").exists()
-
-
-def test_a_bundle_from_another_hand_is_still_a_bundle(board: Board, tmp_path: Path) -> None:
-    """Another bundle.json is another version, even where the package is the same."""
-    bundle = make_bundle(tmp_path / "again", "1.0")
-    seal(bundle, version="1.0", model="another")
-    done = board.install(bundle)
-    assert (done.returncode, done.stderr) == (0, "")
-    versions = [path.name.rsplit("-", 1)[0] for path in (board.root / "opt/emotion-edge/versions").iterdir()]
-    assert versions == ["1.0", "1.0"]

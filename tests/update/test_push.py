@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from asking import Asker
 from brokers import HOST, Mosquitto, Subscriber, wait_for
+from emitting import drafts
 from model_packages import Owner, copy_model, entry
 from updating import Device, During, place, soon
 
@@ -299,8 +300,6 @@ def test_under_our_rules_deploy_may_push_and_another_device_may_not(tmp_path: Pa
 
 
 def test_events_go_on_while_a_model_comes(tmp_path: Path, broker: Mosquitto, owner: Owner, device: Device) -> None:
-    from emitting import drafts
-
     content = owner.pack(tmp_path / "m", **PADDING)
     with Subscriber(broker.port, "emotion/cam/events") as listener:
         thread = threading.Thread(target=push, args=(owner.open(content), content, place(broker.port)))
