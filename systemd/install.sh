@@ -254,7 +254,8 @@ link() { # $2 points to $1, in one step
   changed=yes
   say "$2 -> $1"
   [ -z "$dry" ] || return 0
-  said=$({ mkdir -p "$(dirname "$2")" && ln -sfn "$1" "$2.new" && mv -fT "$2.new" "$2"; } 2>&1) || broken "$2 cannot be made" "$said"
+  said=$({ mkdir -p "$(dirname "$2")" && ln -sfn "$1" "$2.new" && mv -fT "$2.new" "$2"; } 2>&1) ||
+    broken "$2 cannot be made" "$said"
 }
 
 drop() { # remove a file that is there
@@ -309,10 +310,12 @@ build() { # everything below versions/$id; the mark .complete comes last
     set -- -m pip
   fi
   into=$folder/venv/bin/python
-  set -- "$@" --isolated install --quiet --disable-pip-version-check --no-cache-dir --no-compile
+  # A bundle knows where its packages are, whatever pip is told elsewhere on this machine.
+  set -- "$@" ${bundle:+--isolated} install --quiet --disable-pip-version-check --no-cache-dir --no-compile
   if [ -n "$bundle" ]; then
     # The lock is complete; what a board needs in place of another package was decided there.
-    attempt "$unfit" "$into" -I "$@" --no-index --no-deps --require-hashes --find-links "$here/wheels" -r "$here/requirements.txt"
+    set -- "$@" --no-index --no-deps --require-hashes --find-links "$here/wheels"
+    attempt "$unfit" "$into" -I "$@" -r "$here/requirements.txt"
     attempt "$unfit" cp -R "$here/models" "$folder/models"
     attempt "$unfit" cp "$here/bundle.json" "$here/README.md" "$here/mosquitto.conf" "$here/mosquitto.acl" "$folder/"
   else
@@ -320,16 +323,19 @@ build() { # everything below versions/$id; the mark .complete comes last
       # Built from a copy: building leaves folders behind, and would pack what an earlier build left.
       copy=$(mktemp -d)
       trap 'rm -rf "$copy"' EXIT
-      (cd "$package" && tar -cf - --exclude=__pycache__ pyproject.toml README.md LICENSE NOTICE edge converters calibration) | tar -xf - -C "$copy"
+      (cd "$package" && tar -cf - --exclude=__pycache__ pyproject.toml README.md LICENSE NOTICE edge converters calibration) |
+        tar -xf - -C "$copy"
       package=$copy
     fi
     if [ -n "$wheels" ]; then set -- "$@" --no-index --find-links "$wheels"; fi
     attempt "$unfit" "$into" -I "$@" "$package"
-    if [ -f "$here/../README.md" ]; then attempt "$unfit" cp "$here/../README.md" "$here/mosquitto.conf" "$here/mosquitto.acl" "$folder/"; fi
+    attempt "$unfit" cp "$here/mosquitto.conf" "$here/mosquitto.acl" "$folder/"
+    if [ -f "$here/../README.md" ]; then attempt "$unfit" cp "$here/../README.md" "$folder/"; fi
   fi
   # The service may not write there, and would compile at each start. What nobody imports stays as it is.
   say "$into" -m compileall "$folder/venv"
-  [ -n "$dry" ] || "$into" -I -m compileall -q -x '/(pip|setuptools|pkg_resources|tests?|testing|f2py)/' "$folder/venv/lib" >/dev/null 2>&1 || true
+  [ -n "$dry" ] ||
+    "$into" -I -m compileall -q -x '/(pip|setuptools|pkg_resources|tests?|testing|f2py)/' "$folder/venv/lib" >/dev/null 2>&1 || true
   attempt "$unfit" mkdir -p "$folder/systemd"
   # The units of a version come back with it.
   for unit in "$source"/emotion-edge*.service "$here/emotion-edge.sysusers" "$here/systemd/emotion-edge.sysusers"; do

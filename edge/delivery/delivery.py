@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 import select
-import socket
 import sqlite3
 import threading
 import time
@@ -27,6 +26,7 @@ from edge.delivery.sender import Sender
 from edge.delivery.session import Backoff, Session
 from edge.delivery.store import Store
 from edge.delivery.topics import device_name, topics
+from edge.delivery.waker import Waker
 
 # The thread turns at least this often: it purges, tries a full disk again and shows that it lives. Seconds.
 TURN = 1.0
@@ -64,9 +64,7 @@ class Delivery:
         tls_context(settings.mqtt)
         self._settings = settings
         self._store = Store(settings.delivery, state_dir, replay)
-        self._waker, self._wakened = socket.socketpair()
-        self._waker.setblocking(False)
-        self._wakened.setblocking(False)
+        self._waker = Waker()
         names = topics(settings.mqtt)
         self._session = Session(
             settings.mqtt,
@@ -74,7 +72,7 @@ class Delivery:
             will_topic=names.availability,
             session_expiry=max(SESSION_EXPIRY, int(2 * settings.delivery.hold)),
             backoff=backoff or Backoff(),
-            wake=self._wake,
+            wake=self._waker.wake,
         )
         self._desk = Desk(names)
         self.commands: queue.SimpleQueue[Command] = self._desk.commands
@@ -111,7 +109,7 @@ class Delivery:
         """Hand over events, in order. Returns at once."""
         if drafts:
             self._store.put(drafts)
-            self._wake()
+            self._waker.wake()
 
     def set_state(self, state: State) -> None:
         """Who is there now; published when it differs from what the broker has. Returns at once.
@@ -121,12 +119,12 @@ class Delivery:
         with self._lock:
             self._state = state
             self._tell_state()
-        self._wake()
+        self._waker.wake()
 
     def stats(self, stats: Stats) -> None:
         """Publish statistics at the next chance, the newest only; they are not kept. Returns at once."""
         self._sender.stats = encode(stats)
-        self._wake()
+        self._waker.wake()
 
     def alarm(self, problem: Problem, active: bool, text: str) -> None:
         """Say that something is wrong, or over. Returns at once.
@@ -137,25 +135,25 @@ class Delivery:
             text: one sentence for a person.
         """
         self._store.alarms.add(problem, active, text)
-        self._wake()
+        self._waker.wake()
 
     def reply(self, command: Command, result: dict[str, Any] | None = None, error: str | None = None) -> None:
         """Answer a command: done, with a result or without, or not done, with a sentence that says why. Returns at once."""
         self._sender.replies.append(reply_to(command, result, error))
-        self._wake()
+        self._waker.wake()
 
     def tell(self, name: str, result: dict[str, Any], error: str | None = None) -> None:
         """Say on `reply/<name>` how something stands that goes on longer than one command. Returns at once."""
         payload = encode(Reply(1, name, error is None, result, error))
         self._sender.replies.append(Message(self._topics.replies + name, payload, schema="reply/1"))
-        self._wake()
+        self._waker.wake()
 
     def describe(self, about: About) -> None:
         """What Home Assistant shall know of the model, where discovery is switched on. Returns at once."""
         if self._settings.homeassistant.discovery:
             payload = msgspec.json.encode(discovery_payload(self._settings, about))
             self._sender.discovery = Message(discovery_topic(self._settings), payload, retain=True)
-            self._wake()
+            self._waker.wake()
 
     @property
     def problems(self) -> frozenset[Problem]:
@@ -198,7 +196,7 @@ class Delivery:
         """
         self._clean = clean
         self._stop_by = time.monotonic() + timeout
-        self._wake()
+        self._waker.wake()
         if self._thread.ident is not None:
             self._thread.join(timeout + 1)
         elif self._waker.fileno() >= 0:
@@ -222,14 +220,12 @@ class Delivery:
         deadline = self._session.deadline()
         timeout = pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic()))
         poll = select.poll()
-        poll.register(self._wakened, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
         sock = self._session.socket()
         if sock is not None:
             poll.register(sock, select.POLLIN | (select.POLLOUT if self._session.wants_write() else 0))
         poll.poll(timeout * 1000)
-        with suppress(BlockingIOError):
-            while self._wakened.recv(4096):
-                pass
+        self._waker.rest()
 
     def _turn(self, pause: float = TURN) -> None:
         self.beat = time.monotonic()
@@ -298,10 +294,4 @@ class Delivery:
         self._store.close()
         with self._lock:
             self._waker.close()
-            self._wakened.close()
             self._changed.notify_all()
-
-    def _wake(self) -> None:
-        # A full socket is as good as one byte more; a closed one has nobody left to wake.
-        with suppress(OSError):
-            self._waker.send(b"\0")

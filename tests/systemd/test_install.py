@@ -68,6 +68,15 @@ def test_a_first_installation(first: Board, bundles: Path) -> None:
     assert commands == ["usr/local/bin/edge-engine", "usr/local/bin/edge-run"], "a workstation's commands stay out of the way"
 
 
+def test_systemd_finds_the_unit_and_its_program_as_they_were_laid_down(board: Board) -> None:
+    asked = ["systemd-analyze", f"--root={board.root}", "verify", "--man=no", "--recursive-errors=no", "emotion-edge.service"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    (board.root / "opt/emotion-edge/current").unlink()
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "edge-run is not executable" in done.stderr) == (1, True)
+
+
 def test_again_changes_nothing_and_restarts_nothing(board: Board, bundles: Path) -> None:
     board.config('[mqtt]\nhost = "mine"\n')
     before = board.tree()
