@@ -31,7 +31,7 @@ import os, signal, socket, sys, time
 
 def ready():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+        channel.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", chr(0), 1))
 
 def main():
     signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}})

@@ -177,7 +177,7 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., 
     [
         (lambda model, data, folder: [model], "the following arguments are required: --data"),
         (lambda model, data, folder: [folder / "none.keras", "--data", data], "no such file"),
-        (lambda model, data, folder: [folder / "none.tflite", "--data", data], "no such file; name a .tflite"),
+        (lambda model, data, folder: [folder / "none.tflite", "--data", data], "no such file, or this user may not see it"),
         (lambda model, data, folder: [model, "--data", folder / "none.csv"], "no such file or folder"),
         (lambda model, data, folder: [model, "--data", data, "--split", "private"], "PrivateTest is never read here: whoever"),
         (lambda model, data, folder: [model, "--data", data, "--split", "test"], "'test' is neither public nor training"),
