@@ -391,7 +391,11 @@ lay_down() { # everything beside the program, for version $1; its own units, or 
     for unit in $service $engine; do drop "$units/$unit.d/devices.conf"; done
   fi
   # A configuration that is there is its owner's: it is never replaced.
-  [ -e "$settings/config.toml" ] || put "$here/config.toml" "$settings/config.toml" 0644
+  # Not for everybody's eyes: the address of a network camera holds its password.
+  if [ ! -e "$settings/config.toml" ]; then
+    put "$here/config.toml" "$settings/config.toml" 0640
+    if has_user; then run chown root:emotion-edge "$settings/config.toml"; fi
+  fi
   # Made here with the right owner, so that filling it in is all that is left to do; empty means no password.
   [ -e "$settings/mqtt-password" ] || run install -m 0640 /dev/null "$settings/mqtt-password"
   if has_user; then run chown root:emotion-edge "$settings/mqtt-password"; fi

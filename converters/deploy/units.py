@@ -96,6 +96,8 @@ _SERVICE = (
         "[Service]\n"
         "Type=notify\n"
         "ExecStart=/opt/emotion-edge/current/venv/bin/edge-run --config /etc/emotion-edge/config.toml\n"
+        "# Looks for another model; the present one goes on until it is open.\n"
+        "ExecReload=/bin/kill -HUP $MAINPID\n"
         "Restart=on-failure\n"
         "RestartSec=2\n"
         "# A configuration that cannot be used does not get better by trying again.\n"
@@ -103,6 +105,8 @@ _SERVICE = (
         "WatchdogSec=30\n"
         "TimeoutStartSec=60\n"
         "TimeoutStopSec=10\n"
+        "# The camera's program is asked to end by edge-run, which knows how; a Jetson's may else keep the camera until a reboot.\n"
+        "KillMode=mixed\n"
     ),
     *_USER,
     Block("Environment=PYTHONUNBUFFERED=1 OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT=2\n"),
