@@ -105,7 +105,7 @@ _SERVICE = (
         "WatchdogSec=30\n"
         "TimeoutStartSec=60\n"
         "TimeoutStopSec=10\n"
-        "# The camera's program is asked to end by edge-run, which knows how; a Jetson's may else keep the camera until a reboot.\n"
+        "# A camera's program is asked to end by edge-run, which knows how; a Jetson's may else keep the camera.\n"
         "KillMode=mixed\n"
     ),
     *_USER,
