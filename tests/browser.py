@@ -18,6 +18,23 @@ from typing import Any
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # A first start on a slow machine takes seconds.
 PATIENCE = 60.0
+# For audits of a page: colours as drawn, what lies below an element, and the contrast of two (WCAG 2.1, 1.4.3).
+CONTRAST = """
+  const rgb = words => { const n = words.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const ground = element => {
+    const own = rgb(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 || !element.parentElement ? over(own, [255, 255, 255, 1]) : over(own, ground(element.parentElement));
+  };
+  const light = colour => {
+    const [r, g, b] = colour.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const contrast = (one, other) => {
+    const [low, high] = [light(one), light(other)].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+"""
 
 
 def find_chromium() -> str | None:

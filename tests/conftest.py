@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from asking import Asker
+from brokers import Mosquitto, Subscriber
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
@@ -39,6 +42,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--full"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
         items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A broker with the configuration that we ship."""
+    with Mosquitto(tmp_path / "mosquitto") as broker:
+        yield broker
+
+
+@pytest.fixture
+def subscriber(mosquitto: Mosquitto) -> Iterator[Subscriber]:
+    """Whoever hears everything."""
+    with Subscriber(mosquitto.port) as client:
+        yield client
+
+
+@pytest.fixture
+def asker(mosquitto: Mosquitto) -> Iterator[Asker]:
+    """Whoever commands the device `test`."""
+    with Asker(mosquitto.port, base="emotion/test") as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

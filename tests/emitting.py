@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,17 @@ from edge.delivery import Backoff, Delivery, EventDraft, State
 
 QUICK = Backoff(first=0.05, limit=0.3)
 NOBODY = State(1, 0, None, (), "micro 1.0.0 ab12cd34", "0.1.0")
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow any further: SQLite gets the same refusals as from a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def draft(number: int = 0, track: int = 1) -> EventDraft:

@@ -28,19 +28,6 @@ SCHEMA = json.loads((Path(__file__).resolve().parents[1] / "edge/delivery/event.
 CLEAN = {name: value for name, value in os.environ.items() if name not in {"NOTIFY_SOCKET", "STATE_DIRECTORY", "WATCHDOG_USEC"}}
 
 
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "mosquitto") as broker:
-        yield broker
-
-
-@pytest.fixture
-def subscriber(mosquitto: Mosquitto) -> Iterator[Subscriber]:
-    client = Subscriber(mosquitto.port)
-    yield client
-    client.stop()
-
-
 class Run:
     """A running edge-run, ended whatever happens."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,6 @@ from edge.config import ModelSettings, PreviewSettings, ServiceSettings, Setting
 from edge.emotion.classify import DEFAULT_MODEL
 from edge.emotion.manifest import manifest_path
 from edge.errors import ModelError, StageError
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "mosquitto") as mosquitto:
-        yield mosquitto
-
-
-@pytest.fixture
-def asker(broker: Mosquitto) -> Iterator[Asker]:
-    with Asker(broker.port, base="emotion/test") as client:
-        yield client
 
 
 def see() -> SeenFaces:
@@ -51,8 +38,8 @@ def reply(asker: Asker, verb: str, count: int = 1) -> dict[str, Any]:
     return dict(asker.json(f"/reply/{verb}", count)[count - 1])
 
 
-def test_a_pause_gives_the_camera_back_and_outlives_a_restart(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
-    with running(settings(broker), tmp_path, see) as service:
+def test_a_pause_gives_the_camera_back_and_outlives_a_restart(tmp_path: Path, mosquitto: Mosquitto, asker: Asker) -> None:
+    with running(settings(mosquitto), tmp_path, see) as service:
         asker.wait_for_online()
         wait_for(lambda: "new" in types(asker), 15, "a face")
         asker.ask("pause")
@@ -60,7 +47,7 @@ def test_a_pause_gives_the_camera_back_and_outlives_a_restart(tmp_path: Path, br
         assert service.cameras[0].closed.is_set()
         wait_for(lambda: types(asker)[-1] == "end", 5, "its track ends")
         wait_for(lambda: state(asker)["paused"] and state(asker)["faces"] == 0, 5, "the state says so")
-    with running(settings(broker), tmp_path, see) as service:
+    with running(settings(mosquitto), tmp_path, see) as service:
         asker.ask("status")
         assert reply(asker, "status")["result"]["state"]["paused"] is True
         assert not service.cameras, "nobody has looked"
@@ -70,8 +57,8 @@ def test_a_pause_gives_the_camera_back_and_outlives_a_restart(tmp_path: Path, br
         assert not state(asker)["paused"]
 
 
-def test_a_pause_that_cannot_be_remembered_is_a_pause_and_says_so(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
-    with running(settings(broker), tmp_path, see) as service:
+def test_a_pause_that_cannot_be_remembered_is_a_pause_and_says_so(tmp_path: Path, mosquitto: Mosquitto, asker: Asker) -> None:
+    with running(settings(mosquitto), tmp_path, see) as service:
         asker.wait_for_online()
         # A folder where the mark should be: no file can be made of it, root or not.
         (tmp_path / "state" / "paused").mkdir()
@@ -86,8 +73,8 @@ def test_a_pause_that_cannot_be_remembered_is_a_pause_and_says_so(tmp_path: Path
         assert not service.ended
 
 
-def test_a_file_cannot_be_paused(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
-    wanted = settings(broker)
+def test_a_file_cannot_be_paused(tmp_path: Path, mosquitto: Mosquitto, asker: Asker) -> None:
+    wanted = settings(mosquitto)
     wanted = msgspec.structs.replace(wanted, camera=msgspec.structs.replace(wanted.camera, source="demo", fps=15.0))
     with running(wanted, tmp_path, see):
         asker.wait_for_online()
@@ -109,10 +96,10 @@ def with_model(wanted: Settings, model: Path, **changes: Any) -> Settings:
 
 @pytest.mark.parametrize("way", ["command", "signal"])
 def test_another_model_is_taken_up_while_it_runs_and_a_bad_one_is_not(
-    tmp_path: Path, broker: Mosquitto, asker: Asker, way: str
+    tmp_path: Path, mosquitto: Mosquitto, asker: Asker, way: str
 ) -> None:
     model = copy_model(tmp_path / "models")
-    with running(with_model(settings(broker), model), tmp_path, see) as service:
+    with running(with_model(settings(mosquitto), model), tmp_path, see) as service:
         asker.wait_for_online()
         wait_for(lambda: "new" in types(asker), 15, "a face")
 
@@ -142,9 +129,9 @@ def test_another_model_is_taken_up_while_it_runs_and_a_bad_one_is_not(
         wait_for(lambda: state(asker)["problems"] == [], 10, "no problem any more")
 
 
-def test_a_shadow_model_is_compared_and_never_heard(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
+def test_a_shadow_model_is_compared_and_never_heard(tmp_path: Path, mosquitto: Mosquitto, asker: Asker) -> None:
     second = copy_model(tmp_path / "second", "9.9.9")
-    wanted = with_model(settings(broker), copy_model(tmp_path / "first"), shadow=str(second), shadow_share=1.0)
+    wanted = with_model(settings(mosquitto), copy_model(tmp_path / "first"), shadow=str(second), shadow_share=1.0)
     with running(wanted, tmp_path, see):
         found = wait_for(
             lambda: [s["shadow"] for s in map(json.loads, (m.payload for m in asker.on("/stats"))) if s["shadow"]["faces"]], 15
@@ -156,9 +143,9 @@ def test_a_shadow_model_is_compared_and_never_heard(tmp_path: Path, broker: Mosq
     assert not any(b"9.9.9" in message.payload for message in asker.on("/events"))
 
 
-def test_the_page_the_figures_and_the_album_are_there_when_asked_for(tmp_path: Path, broker: Mosquitto, asker: Asker) -> None:
+def test_the_page_the_figures_and_the_album_are_there_when_asked_for(tmp_path: Path, mosquitto: Mosquitto, asker: Asker) -> None:
     wanted = msgspec.structs.replace(
-        settings(broker),
+        settings(mosquitto),
         preview=PreviewSettings(serve=True, port=free_port()),
         service=ServiceSettings(metrics_port=free_port()),
         snapshots=SnapshotSettings(keep=True),

@@ -36,6 +36,7 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         brightness: largest change of brightness, in pixel values.
         erase: chance that a rectangle of 3 to 15 % of the view is painted over (Zhong et al. 2017, arXiv:1708.04896).
         faults: chance of each camera fault of faults.py.
+        overexposed: chance of an exposure of up to 2.4 times the right one, which no camera takes back (faults.py).
         mixup: Beta(a, a) parameter of mixup (Zhang et al. 2018, arXiv:1710.09412) on half of the batches; 0 is off.
         cutmix: chance that a batch gets rectangles of other pictures (Yun et al. 2019, arXiv:1905.04899) instead.
     """
@@ -48,6 +49,7 @@ class Augment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     brightness: Positive = 20.0
     erase: Share = 0.0
     faults: Share = 0.0
+    overexposed: Share = 0.0
     mixup: Positive = 0.0
     cutmix: Share = 0.0
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.datasets.augment import make_views
-from converters.datasets.faults import add_faults
+from converters.datasets.faults import add_faults, overexpose
 from converters.datasets.mix import mix
 from converters.recipe import Recipe
 from converters.training.bank import Bank
@@ -57,7 +57,8 @@ class Batches(keras.utils.PyDataset):
         recipe, examples = self._recipe, self._examples
         rows = self._order[index * recipe.schedule.batch : (index + 1) * recipe.schedule.batch]
         rng = stream(recipe.seed, "step", self._epoch, index)
-        views = add_faults(make_views(examples.images, rows, self._views), recipe.augment.faults, rng)
+        views = overexpose(make_views(examples.images, rows, self._views), recipe.augment.overexposed, rng)
+        views = add_faults(views, recipe.augment.faults, rng)
         target = self._targets[rows]
         if self._bank is not None:
             assert recipe.distill is not None

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import json
-import resource
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from brokers import Mosquitto, Subscriber, wait_for
-from emitting import delivering, draft, drafts, settings_for
+from emitting import delivering, draft, drafts, full_disk, settings_for
 
 from edge.delivery import Delivery
 from edge.delivery.salvage import open_outbox
 from edge.delivery.store import MEMORY_LIMIT
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file of this process may grow any further: SQLite gets the same refusals as from a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def alarms(subscriber: Subscriber) -> list[tuple[str, bool]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,17 +44,12 @@ def scene() -> list[bytes]:
     return pictures
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "mosquitto") as mosquitto:
-        yield mosquitto
-
-
-def test_it_goes_on_and_on(tmp_path: Path, broker: Mosquitto, scene: list[bytes], full: bool) -> None:
+def test_it_goes_on_and_on(tmp_path: Path, mosquitto: Mosquitto, scene: list[bytes], full: bool) -> None:
     rounds, seconds = (LONG_ROUNDS, LONG_ROUND) if full else (ROUNDS, ROUND)
-    with NetworkCamera(scene) as camera, Subscriber(broker.port, "emotion/test/#", persistent=True) as subscriber:
+    with NetworkCamera(scene) as camera, Subscriber(mosquitto.port, "emotion/test/#", persistent=True) as subscriber:
         command = [str(Path(sys.executable).parent / "edge-run"), "--source", f"http://127.0.0.1:{camera.port}/", "--host", HOST]
-        command += ["--port", str(broker.port), "--device", "test", "--state-dir", str(tmp_path / "state"), "--detector", "haar"]
+        command += ["--port", str(mosquitto.port), "--device", "test", "--state-dir", str(tmp_path / "state")]
+        command += ["--detector", "haar"]
         command += ["--delivery-update-interval", "2", "--delivery-stats-interval", "2", "--delivery-hold", "5"]
         with (tmp_path / "run.log").open("wb") as log, subprocess.Popen(command, stderr=log, stdout=log) as process:
             try:
@@ -69,8 +63,8 @@ def test_it_goes_on_and_on(tmp_path: Path, broker: Mosquitto, scene: list[bytes]
                         wait_for(lambda: subscriber.decoded("/state")[-1]["problems"] == ["camera"], 30, "the camera is missed")
                         camera.back()
                     else:
-                        broker.kill()
-                        broker.start()
+                        mosquitto.kill()
+                        mosquitto.start()
                     known = len(subscriber.ids())
                     subscriber.wait_for_ids(known + 2, 60)
                 assert process.poll() is None, (tmp_path / "run.log").read_text()

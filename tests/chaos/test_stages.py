@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
 from brokers import HOST, Mosquitto, Subscriber, wait_for
 from fakes import HangingFaces, SeenFaces
 from services import FACE, running, settings
@@ -24,21 +23,9 @@ from edge.faces import FaceDetector
 WATCHDOG = 3.0
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "mosquitto") as mosquitto:
-        yield mosquitto
-
-
-@pytest.fixture
-def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
-    with Subscriber(broker.port) as client:
-        yield client
-
-
-def test_a_hung_analysis_is_started_anew_and_events_go_on(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
+def test_a_hung_analysis_is_started_anew_and_events_go_on(tmp_path: Path, mosquitto: Mosquitto, subscriber: Subscriber) -> None:
     made = iter([hanging := HangingFaces([FACE], after=20), SeenFaces([FACE])])
-    with running(settings(broker, hang=3.0), tmp_path, lambda: next(made)):
+    with running(settings(mosquitto, hang=3.0), tmp_path, lambda: next(made)):
         assert hanging.hangs.wait(30)
         wait_for(lambda: [event for event in subscriber.events() if event["type"] == "end"], 15, "the first tracks end")
         wait_for(lambda: [event["type"] for event in subscriber.events()].count("new") >= 2, 15, "another analysis sees the face")
@@ -54,10 +41,10 @@ def test_a_hung_analysis_is_started_anew_and_events_go_on(tmp_path: Path, broker
     assert len(tracks) == len(set(tracks)) == 2, "no name is used twice, and nobody new came from the hung thread"
 
 
-def test_without_the_restart_it_stays_hung(tmp_path: Path, broker: Mosquitto, subscriber: Subscriber) -> None:
+def test_without_the_restart_it_stays_hung(tmp_path: Path, mosquitto: Mosquitto, subscriber: Subscriber) -> None:
     """The negative control: a limit that is never reached."""
     hanging = HangingFaces([FACE], after=20)
-    with running(settings(broker, hang=3600.0), tmp_path, lambda: hanging):
+    with running(settings(mosquitto, hang=3600.0), tmp_path, lambda: hanging):
         assert hanging.hangs.wait(30)
         wait_for(lambda: [event["type"] for event in subscriber.events()] == ["new"], 10)
         time.sleep(4)
@@ -65,14 +52,14 @@ def test_without_the_restart_it_stays_hung(tmp_path: Path, broker: Mosquitto, su
         hanging.release.set()
 
 
-def test_one_that_hangs_again_and_again_ends_the_program(tmp_path: Path, broker: Mosquitto) -> None:
+def test_one_that_hangs_again_and_again_ends_the_program(tmp_path: Path, mosquitto: Mosquitto) -> None:
     made: list[HangingFaces] = []
 
     def another() -> FaceDetector:
         made.append(HangingFaces([FACE], after=2))
         return made[-1]
 
-    with running(settings(broker, hang=3.0), tmp_path, another) as service:
+    with running(settings(mosquitto, hang=3.0), tmp_path, another) as service:
         wait_for(lambda: service.ended, 40, "the service gives up")
         for detector in made:
             detector.release.set()
@@ -125,17 +112,17 @@ class Manager:
 
 
 @contextmanager
-def managed(folder: Path, broker: Mosquitto) -> Iterator[Manager]:
+def managed(folder: Path, mosquitto: Mosquitto) -> Iterator[Manager]:
     command = [str(Path(sys.executable).parent / "edge-run"), "--source", "/dev/video97", "--host", HOST]
-    command += ["--port", str(broker.port), "--device", "test", "--state-dir", str(folder / "state"), "--service-hang", "2"]
+    command += ["--port", str(mosquitto.port), "--device", "test", "--state-dir", str(folder / "state"), "--service-hang", "2"]
     with Manager(folder, command, WATCHDOG) as manager:
         yield manager
 
 
 def test_a_process_that_stands_still_is_started_anew_within_the_watchdog_and_5_s(
-    tmp_path: Path, broker: Mosquitto, subscriber: Subscriber
+    tmp_path: Path, mosquitto: Mosquitto, subscriber: Subscriber
 ) -> None:
-    with managed(tmp_path, broker) as manager:
+    with managed(tmp_path, mosquitto) as manager:
         wait_for(lambda: manager.started, 30, "READY=1")
         subscriber.wait_for_payload("/availability", b"online")
         # Longer than the watchdog: a process that moves is left alone, camera or not.

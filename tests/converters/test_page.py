@@ -14,7 +14,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from browser import Browser, find_chromium
+from browser import CONTRAST, Browser, find_chromium
 
 from converters.cli.convert import main
 from converters.compress.sensitivity import LayerNoise
@@ -250,22 +250,11 @@ def test_an_axis_holds_its_values_between_round_figures(values: list[float], zer
 
 
 # Everything that a person would stumble over, as a list of sentences.
-AUDIT = """(() => {
+AUDIT = (
+    "(() => {"
+    + CONTRAST
+    + """
   const found = [], root = document.documentElement;
-  const rgb = words => { const n = words.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
-  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
-  const ground = element => {
-    const own = rgb(getComputedStyle(element).backgroundColor);
-    return own[3] === 1 || !element.parentElement ? over(own, [255, 255, 255, 1]) : over(own, ground(element.parentElement));
-  };
-  const light = colour => {
-    const [r, g, b] = colour.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const contrast = (one, other) => {
-    const [low, high] = [light(one), light(other)].sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  };
   let words = 0;
   for (const element of document.body.querySelectorAll("*")) {
     const own = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
@@ -311,6 +300,7 @@ AUDIT = """(() => {
   if (document.scripts.length || window.hacked) found.push("a script");
   return found;
 })()"""
+)
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from brokers import Mosquitto
 from emitting import NOBODY, QUICK
 
 from edge.config import Settings
 from edge.delivery import Delivery, State
-
-
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A broker with the configuration that we ship."""
-    with Mosquitto(tmp_path / "mosquitto") as broker:
-        yield broker
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import signal
 import socket
 import sqlite3
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from brokers import HOST, Mosquitto, Subscriber, free_port, wait_for
-from emitting import NOBODY, QUICK, draft, drafts, settings_for
+from emitting import NOBODY, QUICK, draft, drafts, full_disk, settings_for
 
 from edge.clock import rfc3339
 from edge.delivery import Counters, Delivery, Stats
@@ -337,17 +336,12 @@ def test_a_full_disk_stops_nothing_and_loses_nothing(
         delivery = deliver(settings_for(mosquitto.port))
         delivery.put(drafts(5))
         assert delivery.drain(10) == 0
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        try:
-            # No file of this process may grow any further: SQLite gets the same refusals as from a full disk.
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+        with full_disk():
             delivery.put(drafts(5))
             wait_for(lambda: "cannot be stored" in caplog.text)
             delivery.put(drafts(5))
             assert delivery.drain(1.5) == 10
             assert delivery.connected
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert delivery.drain(10) == 0
         in_order(subscriber, 15)
         assert caplog.text.count("cannot be stored") == 1

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from asking import Asker
 from brokers import Mosquitto, Subscriber, wait_for
-from emitting import NOBODY, QUICK, delivering, draft, drafts, settings_for
+from emitting import NOBODY, QUICK, delivering, draft, drafts, full_disk, settings_for
 
 from edge.delivery import Delivery
 from edge.delivery.store import Store
 
 HOLD = 2.0
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file grows beyond what SQLite's log has already."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_broker_that_dies_twice_loses_nothing_that_was_held(tmp_path: Path) -> None:

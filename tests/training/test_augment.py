@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from converters.datasets.augment import Augment, draw_views, make_views
-from converters.datasets.faults import add_faults
+from converters.datasets.faults import add_faults, overexpose
 from converters.datasets.mix import mix
 
 STILL = Augment(flip=0, rotate=0, shift=0, zoom=0, contrast=0, brightness=0)
@@ -102,3 +102,17 @@ def test_faults_strike_as_often_as_they_should_and_leave_the_face_recognisable()
     assert np.median(alike) > 0.9
     assert np.array_equal(faulty, add_faults(faces, 0.2, np.random.default_rng(3)))
     assert add_faults(faces, 0.0, np.random.default_rng(3)) is faces
+
+
+def test_too_much_light_takes_half_the_pixels_to_white_for_as_many_views_as_it_says() -> None:
+    faces = np.repeat(np.linspace(0, 255, 48, dtype=np.float32)[None, None], 48, axis=1).repeat(400, axis=0)
+    bright = overexpose(faces, 0.3, np.random.default_rng(3))
+    struck = (bright != faces).any(axis=(1, 2))
+    assert 0.2 < struck.mean() < 0.4
+    assert bright.max() == 255
+    white = (bright[struck] == 255).mean(axis=(1, 2))
+    # 1.3 to 2.4 times the light: 1 - 1/1.3 = 23 % to 1 - 1/2.4 = 58 % of an even ramp.
+    assert white.min() > 0.2
+    assert 0.5 < white.max() < 0.6
+    assert np.array_equal(bright, overexpose(faces, 0.3, np.random.default_rng(3)))
+    assert overexpose(faces, 0.0, np.random.default_rng(3)) is faces

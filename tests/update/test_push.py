@@ -32,14 +32,8 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Owner:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "mosquitto") as mosquitto:
-        yield mosquitto
-
-
-@pytest.fixture
-def device(tmp_path: Path, broker: Mosquitto, owner: Owner) -> Iterator[Device]:
-    with Device(broker.port, tmp_path / "state", owner.public) as device:
+def device(tmp_path: Path, mosquitto: Mosquitto, owner: Owner) -> Iterator[Device]:
+    with Device(mosquitto.port, tmp_path / "state", owner.public) as device:
         yield device
 
 
@@ -49,12 +43,12 @@ def again(listener: Subscriber) -> int:
 
 
 def test_a_model_is_pushed_tried_kept_and_runs_after_a_restart(
-    tmp_path: Path, broker: Mosquitto, owner: Owner, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner, capsys: pytest.CaptureFixture[str]
 ) -> None:
     package = tmp_path / "one.edgemodel"
     package.write_bytes(owner.pack(tmp_path / "one", "1.1.0", 7))
-    where = ["--broker", f"{HOST}:{broker.port}", "--device", "cam"]
-    with Device(broker.port, tmp_path / "state", owner.public) as device:
+    where = ["--broker", f"{HOST}:{mosquitto.port}", "--device", "cam"]
+    with Device(mosquitto.port, tmp_path / "state", owner.public) as device:
         assert device.running == "1.0.0"
         assert main(["push", str(package), *where]) == 0
         assert "cam: runs micro 1.1.0 ad60d246 and keeps it (4 chunks sent)" in capsys.readouterr().out
@@ -62,10 +56,10 @@ def test_a_model_is_pushed_tried_kept_and_runs_after_a_restart(
         assert not (device.models / "incoming").exists()
         assert main(["push", str(package), *where]) == 0, "it is there already"
         assert "(0 chunks sent)" in capsys.readouterr().out
-    with Device(broker.port, tmp_path / "state", owner.public) as device:
+    with Device(mosquitto.port, tmp_path / "state", owner.public) as device:
         assert device.running == "1.1.0"
         content = owner.pack(tmp_path / "two", "1.2.0", 8)
-        assert push(owner.open(content), content, place(broker.port)).chunks == 4
+        assert push(owner.open(content), content, place(mosquitto.port)).chunks == 4
         pointer = device.pointer
         assert pointer.committed is not None
         assert pointer.previous is not None
@@ -92,10 +86,10 @@ def flipped(content: bytes, position: int) -> bytes:
 
 
 def test_what_must_not_be_installed_is_not_and_the_next_good_one_is(
-    tmp_path: Path, broker: Mosquitto, owner: Owner, device: Device
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner, device: Device
 ) -> None:
     first = owner.pack(tmp_path / "first", "1.1.0", 50)
-    push(owner.open(first), first, place(broker.port))
+    push(owner.open(first), first, place(mosquitto.port))
     stranger = Owner(tmp_path, "stranger")
     foreign = stranger.pack(tmp_path / "foreign", "9.9.9", 99)
     good = owner.pack(tmp_path / "good", "1.2.0", 60)
@@ -117,12 +111,12 @@ def test_what_must_not_be_installed_is_not_and_the_next_good_one_is(
     ]
     for content, why in cases:
         with pytest.raises(RefusedError, match=why):
-            push(unchecked(content), content, place(broker.port))
+            push(unchecked(content), content, place(mosquitto.port))
         assert device.running == "1.1.0", why
         pointer = device.pointer
         assert pointer.committed is not None
         assert (pointer.committed.version, pointer.counter, pointer.trial) == ("1.1.0", 50, None)
-    assert push(owner.open(good), good, place(broker.port)).chunks == 4
+    assert push(owner.open(good), good, place(mosquitto.port)).chunks == 4
     assert device.running == "1.2.0"
 
 
@@ -132,9 +126,9 @@ def unchecked(content: bytes) -> Package:
     return Package(msgspec.json.decode(seal[12:-64], type=Head), seal, package_id(seal[:-64]))
 
 
-def test_a_seal_that_is_cut_off_writes_nothing(broker: Mosquitto, owner: Owner, device: Device, tmp_path: Path) -> None:
+def test_a_seal_that_is_cut_off_writes_nothing(mosquitto: Mosquitto, owner: Owner, device: Device, tmp_path: Path) -> None:
     seal = read_seal(owner.pack(tmp_path / "m"))
-    with Asker(broker.port, "emotion/cam/reply/#") as asker:
+    with Asker(mosquitto.port, "emotion/cam/reply/#") as asker:
         for number, payload in enumerate((seal[:-1], seal[:20], b"", seal + b"x", b"\0" * 30_000), 1):
             asker.publish("emotion/cam/update/offer", payload)
             assert asker.json("/reply/update", number)[-1]["ok"] is False
@@ -142,19 +136,19 @@ def test_a_seal_that_is_cut_off_writes_nothing(broker: Mosquitto, owner: Owner, 
 
 
 def test_a_broker_that_is_away_in_the_middle_costs_no_chunk_twice(
-    tmp_path: Path, broker: Mosquitto, owner: Owner, device: Device
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner, device: Device
 ) -> None:
     content = owner.pack(tmp_path / "m", **PADDING)
 
     def away() -> None:
-        broker.kill()
+        mosquitto.kill()
         soon()
-        broker.start()
+        mosquitto.start()
 
     during = During(MIDDLE, away)
-    with Subscriber(broker.port, "emotion/cam/reply/#") as listener:
+    with Subscriber(mosquitto.port, "emotion/cam/reply/#") as listener:
         package = owner.open(content)
-        sent = push(package, content, place(broker.port), report=during)
+        sent = push(package, content, place(mosquitto.port), report=during)
         assert again(listener) == 0, "what was there was not sent again"
     assert during.done
     assert sent.connections >= 2
@@ -164,29 +158,29 @@ def test_a_broker_that_is_away_in_the_middle_costs_no_chunk_twice(
 
 @pytest.mark.parametrize("who", ["device", "pusher"])
 def test_a_restart_of_either_side_in_the_middle_goes_on_where_it_was(
-    tmp_path: Path, broker: Mosquitto, owner: Owner, who: str
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner, who: str
 ) -> None:
     content = owner.pack(tmp_path / "m", **PADDING)
     package = owner.open(content)
-    devices = [Device(broker.port, tmp_path / "state", owner.public)]
+    devices = [Device(mosquitto.port, tmp_path / "state", owner.public)]
 
     def restart() -> None:
         if who == "pusher":
             raise KeyboardInterrupt
         devices[0].stop()
-        devices.append(Device(broker.port, tmp_path / "state", owner.public))
+        devices.append(Device(mosquitto.port, tmp_path / "state", owner.public))
 
     during = During(MIDDLE, restart)
     try:
-        with Subscriber(broker.port, "emotion/cam/reply/#") as listener:
+        with Subscriber(mosquitto.port, "emotion/cam/reply/#") as listener:
             if who == "pusher":
                 with pytest.raises(KeyboardInterrupt):
-                    push(package, content, place(broker.port), report=during)
-                sent = push(package, content, place(broker.port))
+                    push(package, content, place(mosquitto.port), report=during)
+                sent = push(package, content, place(mosquitto.port))
                 assert sent.resumed >= MIDDLE
                 assert sent.chunks == package.head.chunks - sent.resumed
             else:
-                sent = push(package, content, place(broker.port), report=during)
+                sent = push(package, content, place(mosquitto.port), report=during)
                 assert package.head.chunks <= sent.chunks <= package.head.chunks + WINDOW
             assert again(listener) == 0
         assert devices[-1].running == "1.1.0"
@@ -195,34 +189,34 @@ def test_a_restart_of_either_side_in_the_middle_goes_on_where_it_was(
 
 
 def test_the_end_of_a_file_that_a_power_cut_has_damaged_costs_one_more_transfer(
-    tmp_path: Path, broker: Mosquitto, owner: Owner, device: Device
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner, device: Device
 ) -> None:
     content = owner.pack(tmp_path / "m")
     package = owner.open(content)
     device.models.mkdir()
     # As some file systems leave it: the length is there, the content is not.
     (device.models / "incoming").write_bytes(package.seal + bytes(3 * CHUNK))
-    sent = push(package, content, place(broker.port))
+    sent = push(package, content, place(mosquitto.port))
     assert sent.chunks == 1 + package.head.chunks
     assert device.running == "1.1.0"
 
 
-def test_one_update_at_a_time(tmp_path: Path, broker: Mosquitto, owner: Owner, device: Device) -> None:
+def test_one_update_at_a_time(tmp_path: Path, mosquitto: Mosquitto, owner: Owner, device: Device) -> None:
     one = owner.pack(tmp_path / "one", "1.1.0", 10, **PADDING)
     two = owner.pack(tmp_path / "two", "1.2.0", 11)
 
     def meanwhile() -> None:
         with pytest.raises(RefusedError, match="another update is running"):
-            push(owner.open(two), two, place(broker.port))
+            push(owner.open(two), two, place(mosquitto.port))
 
     during = During(MIDDLE, meanwhile)
-    push(owner.open(one), one, place(broker.port), report=during)
+    push(owner.open(one), one, place(mosquitto.port), report=during)
     assert during.done
     assert device.running == "1.1.0"
 
 
 def test_a_model_that_makes_a_stage_fail_is_taken_back_and_can_be_tried_again(
-    tmp_path: Path, broker: Mosquitto, owner: Owner, device: Device
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner, device: Device
 ) -> None:
     content = owner.pack(tmp_path / "m")
 
@@ -232,50 +226,54 @@ def test_a_model_that_makes_a_stage_fail_is_taken_back_and_can_be_tried_again(
             device.restarts = 1
 
     with pytest.raises(RefusedError, match="taken back: a part of the program failed"):
-        push(owner.open(content), content, place(broker.port), report=fail)
+        push(owner.open(content), content, place(mosquitto.port), report=fail)
     assert device.running == "1.0.0"
     assert (device.pointer.committed, device.pointer.trial, device.pointer.counter) == (None, None, 0)
-    push(owner.open(content), content, place(broker.port))
+    push(owner.open(content), content, place(mosquitto.port))
     assert device.running == "1.1.0"
 
 
-def test_a_process_that_ends_during_the_trial_begins_with_the_old_model(tmp_path: Path, broker: Mosquitto, owner: Owner) -> None:
+def test_a_process_that_ends_during_the_trial_begins_with_the_old_model(
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner
+) -> None:
     content = owner.pack(tmp_path / "m")
-    devices = [Device(broker.port, tmp_path / "state", owner.public, healthy=3600)]
+    devices = [Device(mosquitto.port, tmp_path / "state", owner.public, healthy=3600)]
 
     def end(phase: str, *_: int) -> None:
         if phase == "trial" and len(devices) == 1:
             assert devices[0].pointer.trial is not None
             devices[0].stop()
-            devices.append(Device(broker.port, tmp_path / "state", owner.public))
+            devices.append(Device(mosquitto.port, tmp_path / "state", owner.public))
 
     try:
         with pytest.raises(RefusedError, match="stopped while it was on trial"):
-            push(owner.open(content), content, place(broker.port), report=end)
+            push(owner.open(content), content, place(mosquitto.port), report=end)
         assert devices[1].running == "1.0.0"
         assert devices[1].pointer.trial is None
-        sent = push(owner.open(content), content, place(broker.port))
+        sent = push(owner.open(content), content, place(mosquitto.port))
         assert sent.chunks == 0, "all of it is still there"
         assert devices[1].running == "1.1.0"
     finally:
         devices[-1].stop()
 
 
-def test_noise_is_survived_and_a_retained_offer_ignored(tmp_path: Path, broker: Mosquitto, owner: Owner, device: Device) -> None:
+def test_noise_is_survived_and_a_retained_offer_ignored(
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner, device: Device
+) -> None:
     content = owner.pack(tmp_path / "m")
-    with Asker(broker.port, "emotion/cam/reply/#") as asker:
+    with Asker(mosquitto.port, "emotion/cam/reply/#") as asker:
         for number in range(200):
             asker.publish(f"emotion/cam/update/{('offer', 'chunk', 'status', 'x')[number % 4]}", bytes([number]) * number * 20)
         asker.publish("emotion/cam/update/offer", read_seal(content), retain=True)
-        assert ask(place(broker.port)).phase == "idle"
+        assert ask(place(mosquitto.port)).phase == "idle"
         assert len(asker.on("/reply/update")) < 100, "nobody can make it answer without end"
-    push(owner.open(content), content, place(broker.port))
+    push(owner.open(content), content, place(mosquitto.port))
     assert device.running == "1.1.0"
 
 
-def test_nobody_there_is_one_sentence(broker: Mosquitto) -> None:
+def test_nobody_there_is_one_sentence(mosquitto: Mosquitto) -> None:
     with pytest.raises(UpdateError, match=r"nothing answers below emotion/cam/update"):
-        ask(place(broker.port), patience=1.0)
+        ask(place(mosquitto.port), patience=1.0)
 
 
 ACL = Path(__file__).resolve().parents[2] / "systemd" / "mosquitto.acl"
@@ -287,22 +285,22 @@ def test_under_our_rules_deploy_may_push_and_another_device_may_not(tmp_path: Pa
     (tmp_path / "password").write_text("cam")
     content = owner.pack(tmp_path / "m")
     with (
-        Mosquitto(tmp_path / "mosquitto", f"acl_file {ACL}" if protected else "", users=users) as broker,
-        Device(broker.port, tmp_path / "state", owner.public, login=tmp_path / "password") as device,
+        Mosquitto(tmp_path / "mosquitto", f"acl_file {ACL}" if protected else "", users=users) as mosquitto,
+        Device(mosquitto.port, tmp_path / "state", owner.public, login=tmp_path / "password") as device,
     ):
-        push(owner.open(content), content, place(broker.port, username="deploy", password="deploy"))
+        push(owner.open(content), content, place(mosquitto.port, username="deploy", password="deploy"))
         assert device.running == "1.1.0"
         if protected:
             with pytest.raises(UpdateError, match="nothing answers"):
-                ask(place(broker.port, username="other", password="other"), patience=1.0)
+                ask(place(mosquitto.port, username="other", password="other"), patience=1.0)
         else:
-            assert ask(place(broker.port, username="other", password="other")).running.startswith("micro 1.1.0")
+            assert ask(place(mosquitto.port, username="other", password="other")).running.startswith("micro 1.1.0")
 
 
-def test_events_go_on_while_a_model_comes(tmp_path: Path, broker: Mosquitto, owner: Owner, device: Device) -> None:
+def test_events_go_on_while_a_model_comes(tmp_path: Path, mosquitto: Mosquitto, owner: Owner, device: Device) -> None:
     content = owner.pack(tmp_path / "m", **PADDING)
-    with Subscriber(broker.port, "emotion/cam/events") as listener:
-        thread = threading.Thread(target=push, args=(owner.open(content), content, place(broker.port)))
+    with Subscriber(mosquitto.port, "emotion/cam/events") as listener:
+        thread = threading.Thread(target=push, args=(owner.open(content), content, place(mosquitto.port)))
         thread.start()
         for _ in range(20):
             device._delivery.put(drafts(5))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,20 +27,8 @@ def owner(tmp_path: Path) -> Owner:
     return Owner(tmp_path / "keys")
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "mosquitto") as mosquitto:
-        yield mosquitto
-
-
-@pytest.fixture
-def asker(broker: Mosquitto) -> Iterator[Asker]:
-    with Asker(broker.port, base="emotion/test") as client:
-        yield client
-
-
-def taking(broker: Mosquitto, owner: Owner, hang: float = 10.0) -> Settings:
-    return msgspec.structs.replace(settings(broker, hang), update=UpdateSettings(str(owner.public), healthy=2.0))
+def taking(mosquitto: Mosquitto, owner: Owner, hang: float = 10.0) -> Settings:
+    return msgspec.structs.replace(settings(mosquitto, hang), update=UpdateSettings(str(owner.public), healthy=2.0))
 
 
 def model_of_last_event(asker: Asker) -> str:
@@ -50,28 +37,28 @@ def model_of_last_event(asker: Asker) -> str:
 
 
 def test_events_come_from_a_pushed_model_and_still_do_after_a_restart_and_a_reload(
-    tmp_path: Path, broker: Mosquitto, asker: Asker, owner: Owner
+    tmp_path: Path, mosquitto: Mosquitto, asker: Asker, owner: Owner
 ) -> None:
-    content, where = owner.pack(tmp_path / "m", "1.4.0"), Place(HOST, broker.port, "emotion/test")
-    with running(taking(broker, owner), tmp_path, lambda: SeenFaces([FACE])):
+    content, where = owner.pack(tmp_path / "m", "1.4.0"), Place(HOST, mosquitto.port, "emotion/test")
+    with running(taking(mosquitto, owner), tmp_path, lambda: SeenFaces([FACE])):
         wait_for(lambda: model_of_last_event(asker).startswith("micro 1.0.0"), 15, "an event")
         push(owner.open(content), content, where)
         wait_for(lambda: model_of_last_event(asker).startswith("micro 1.4.0"), 15, "an event of the new model")
     asker.messages.clear()
-    with running(taking(broker, owner), tmp_path, lambda: SeenFaces([FACE])):
+    with running(taking(mosquitto, owner), tmp_path, lambda: SeenFaces([FACE])):
         wait_for(lambda: model_of_last_event(asker).startswith("micro 1.4.0"), 15, "an event of the new model")
         asker.ask("reload")
         assert asker.json("/reply/reload")[0]["result"]["model"].startswith("micro 1.4.0")
-    with running(settings(broker), tmp_path, lambda: SeenFaces([FACE])):
+    with running(settings(mosquitto), tmp_path, lambda: SeenFaces([FACE])):
         wait_for(lambda: model_of_last_event(asker).startswith("micro 1.0.0"), 15, "without a key the settings' model")
         with pytest.raises(UpdateError, match="nothing answers"):
             ask(where, patience=1.0)
 
 
 def test_a_stage_that_hangs_during_the_trial_brings_the_old_model_back(
-    tmp_path: Path, broker: Mosquitto, asker: Asker, owner: Owner
+    tmp_path: Path, mosquitto: Mosquitto, asker: Asker, owner: Owner
 ) -> None:
-    content, where = owner.pack(tmp_path / "m", "1.4.0"), Place(HOST, broker.port, "emotion/test")
+    content, where = owner.pack(tmp_path / "m", "1.4.0"), Place(HOST, mosquitto.port, "emotion/test")
     made: list[HangingFaces] = []
 
     def see() -> HangingFaces:
@@ -82,7 +69,7 @@ def test_a_stage_that_hangs_during_the_trial_brings_the_old_model_back(
         if phase == "trial":
             made[0]._after = 0
 
-    with running(taking(broker, owner, hang=1.0), tmp_path, see):
+    with running(taking(mosquitto, owner, hang=1.0), tmp_path, see):
         wait_for(lambda: model_of_last_event(asker).startswith("micro 1.0.0"), 15, "an event")
         with pytest.raises(RefusedError, match="taken back: a part of the program failed"):
             push(owner.open(content), content, where, report=hang)
