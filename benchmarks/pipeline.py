@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from edge.bench.machine import busy, this_machine
-from edge.camera.replay import STILL_RATE, Pictures, VideoFile, list_pictures
-from edge.config import DetectorSettings
+from edge.camera import PICTURES, open_camera
+from edge.camera.replay import STILL_RATE
+from edge.config import CameraSettings, DetectorSettings
 from edge.emotion.classify import DEFAULT_MODEL
 from edge.emotion.manifest import manifest_path, read_manifest
 from edge.faces import find_weights, open_detector, overlap
@@ -81,7 +82,7 @@ def gather(media: list[Path]) -> list[Path]:
     found = []
     for path in media:
         found += sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
-    known = [path for path in found if path.suffix.lower() in VIDEOS or path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    known = [path for path in found if path.suffix.lower() in (*VIDEOS, *PICTURES)]
     if not known:
         raise SystemExit("no video and no picture there")
     return known
@@ -91,7 +92,7 @@ def decode(media: list[Path], folder: Path, limit: int) -> list[dict[str, Any]]:
     """Decode once, for all: what a decoder costs belongs to nobody."""
     clips: list[dict[str, Any]] = []
     for number, path in enumerate(media):
-        camera = VideoFile(path) if path.suffix.lower() in VIDEOS else Pictures(list_pictures(path), 3.0)
+        camera = open_camera(CameraSettings(source=str(path), still=3.0))
         times, file = [], folder / f"{number}.raw"
         with file.open("wb") as raw:
             while len(times) < limit and (frame := camera.read()) is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from edge.config import nearest
 from edge.errors import DataError
 
 Numbers = Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=3)]
@@ -94,9 +94,7 @@ def make_description(values: dict[str, object], where: str = "") -> Description:
     known = Description.__struct_fields__
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise DataError(f"{where}{key} is not a key; {hint}")
+            raise DataError(f"{where}{key} is not a key{nearest(key, known)}")
     try:
         description = msgspec.convert(values, Description)
     except msgspec.ValidationError as error:

@@ -27,7 +27,16 @@ class Control:
     """
 
     def __init__(
-        self, delivery: Delivery, mark: Path, *, live: bool, pause: Action, resume: Action, reload: Reloads, figures: Figures
+        self,
+        delivery: Delivery,
+        mark: Path,
+        *,
+        live: bool,
+        pause: Action,
+        resume: Action,
+        reload: Reloads,
+        figures: Figures,
+        state: Callable[[], State],
     ) -> None:
         """Take up the pause of an earlier run.
 
@@ -38,9 +47,11 @@ class Control:
             pause, resume: what does it; an `EmotionEdgeError` becomes the reply.
             reload: begins it; the reply waits for its end.
             figures: how the device is.
+            state: who is there, without the work of the figures.
         """
         self._delivery, self._mark, self._live = delivery, mark, live
-        self._pause, self._resume, self._reload, self._figures = pause, resume, reload, figures
+        self._pause, self._resume, self._reload = pause, resume, reload
+        self._figures, self._state = figures, state
         self.paused = live and mark.exists()
 
     def turn(self) -> None:
@@ -64,7 +75,7 @@ class Control:
         """Pause or go on.
 
         Raises:
-            EmotionEdgeError: the source is a file, or the camera cannot be opened again.
+            EmotionEdgeError: the source is a file, or the detector or model cannot be opened again.
         """
         if not self._live:
             raise EmotionEdgeError("the source is a file, which is replayed to its end; only a camera can be paused")
@@ -105,4 +116,4 @@ class Control:
         return self._told()
 
     def _told(self) -> dict[str, Any]:
-        return {"paused": self.paused, "model": self._figures()[1].model}
+        return {"paused": self.paused, "model": self._state().model}

@@ -8,7 +8,8 @@
     ├── CameraError                  a source that cannot be opened or has stopped giving frames
     ├── DetectorError                face-detector weights that are missing or unreadable
     ├── FetchError                   a download that failed, or whose size or sha256 is wrong
-    ├── DeliveryError                an outbox that cannot be opened or written
+    ├── DeliveryError                events that cannot be kept or brought to the broker, by the settings most often
+    │   └── OutboxError              an outbox that cannot be opened now; later it may be
     ├── UpdateError                  a model package that must not be installed, or cannot be
     ├── StageError                   a part of the running program hangs for good: exit status 4, a new process may help
     ├── DataError                    a data set, recipe or Keras file that cannot be read (converters only)
@@ -69,7 +70,11 @@ class FetchError(EmotionEdgeError):
 
 
 class DeliveryError(EmotionEdgeError):
-    """The event store cannot be opened or written."""
+    """Events cannot be kept or brought to the broker."""
+
+
+class OutboxError(DeliveryError):
+    """The outbox cannot be opened at this moment; its disk is full, say, or another process has it."""
 
 
 class UpdateError(EmotionEdgeError):

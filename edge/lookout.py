@@ -107,8 +107,11 @@ class Lookout:
             why: one clause.
 
         Raises:
-            StageError: it was done too often, or cannot be done.
+            StageError: it was done too often, cannot be done, or would not help.
         """
+        # Without its source the analysis ends too.
+        if self._watch.capture.fatal is not None:
+            raise StageError(self._watch.capture.fatal)
         self.restarts.count(why)
         log.warning("%s; it is started anew", why)
         self.problems.report("stage", f"{why}; it was started anew")
@@ -126,8 +129,7 @@ class Lookout:
         if now - self._vitals_at >= VITALS:
             self._vitals_at = now
             self.problems.report("temperature", too_hot())
-        problems = {*self.problems.lasting, *self._delivery.problems}
-        self._outlets.condition(self._watch.paused, tuple(sorted(problems)))
+        self._outlets.condition(self._watch.paused, tuple(sorted(self.problems.lasting | self._delivery.problems)))
         status = "paused" if self._watch.paused else f"no camera: {degraded}" if degraded else "watching"
         if status != self._status:
             self._status = status

@@ -51,13 +51,16 @@ class Outlets:
         """What was told last."""
         return self._state
 
-    def seen(self, frame: Frame, faces: Faces, drafts: Sequence[EventDraft], state: State, searched: bool = True) -> None:
-        """A frame is through; `searched` when faces were looked for in it, and not only followed."""
+    def seen(self, frame: Frame, faces: Faces, drafts: Sequence[EventDraft], searched: bool) -> None:
+        """A frame is through; what has happened in it is for `told`.
+
+        Args:
+            searched: faces were looked for in it, and not only followed.
+        """
         if self._page is not None:
             self._page.frame(frame, faces)
         if self._snapshots is not None:
             self._keep(self._snapshots, frame, faces, drafts, searched)
-        self.told(drafts, state)
 
     def told(self, drafts: Sequence[EventDraft], state: State) -> None:
         """Something has happened; `state` is who is there now."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from edge.clock import SYSTEM, Clock
 from edge.config import Settings
 from edge.delivery import Announcer, EventDraft, State
@@ -114,9 +112,8 @@ class Analysis:
     def _scores(self, frame: Frame, tracked: TrackedFace) -> Scores:
         crops = views(frame.image, tracked.face, self._settings.model.views)
         began = self._clock.monotonic()
-        scores = self._models.classifier.classify(crops)
-        mean = scores[0] if len(scores) == 1 else (scores[0] + scores[1]) / np.float32(2)
+        scores = self._models.classifier.look(crops)
         shadow = self._models.shadow
         if shadow is not None and shadow.wants(tracked.track):
-            shadow.look(crops, mean, self._clock.monotonic() - began)
-        return mean
+            shadow.look(crops, scores, self._clock.monotonic() - began)
+        return scores

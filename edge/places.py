@@ -21,6 +21,15 @@ def model_folders() -> tuple[Path, Path]:
     return SYSTEM_MODELS, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emotion-edge"
 
 
+def secret_file(named: str | None, credential: str) -> Path | None:
+    """The file of a secret: the one that is named, else the systemd credential, where there is one (systemd.exec(5))."""
+    if named:
+        return Path(named).expanduser()
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(credentials) / credential if credentials else None
+    return path if path is not None and path.exists() else None
+
+
 def state_folder(settings: Settings) -> Path:
     """Where the outbox lives: as set, else systemd's folder, else the user's (XDG base directory specification)."""
     if settings.service.state_dir:

@@ -20,8 +20,7 @@ from edge.clock import SYSTEM, Clock
 from edge.config import CameraSettings, Settings
 from edge.control import Control
 from edge.delivery import About, Delivery
-from edge.delivery.broker import read_password, tls_context
-from edge.errors import DeliveryError, EmotionEdgeError, StageError, first_line
+from edge.errors import EmotionEdgeError, OutboxError, StageError, first_line
 from edge.extras import open_extras, serve_metrics
 from edge.faces import open_detector
 from edge.health import Systemd
@@ -72,7 +71,7 @@ class Service:
         self._capture = self._new_capture()
         # A file is replayed with the model that the settings name, today and next year.
         self._updates = open_updates(settings.update, state_dir / "models", clock) if self._capture.live else None
-        opened = self._open_models(settings)
+        opened = open_named(settings) if self._updates is None else self._updates.open(settings)
         self._settings, self._models = replace(settings, model=opened.settings), opened.models
         self._detector = self._openers.faces(settings.detector, self._capture.live)
         self._extras = open_extras(settings, state_dir, self._models.classifier.manifest)
@@ -95,7 +94,7 @@ class Service:
 
         Raises:
             CameraError: the source cannot be opened, and this is no service or the source is a file.
-            DeliveryError: the outbox cannot be opened.
+            DeliveryError: the outbox cannot be opened, or password or certificates cannot be read.
             StageError: a part of the program hangs and cannot be helped; only a new process can.
         """
         self._delivery = self._open_delivery()
@@ -121,13 +120,11 @@ class Service:
         return left
 
     def _open_delivery(self) -> Delivery:
-        # Mistakes in the settings stay mistakes; a disk that is full now, or an outbox that a killed predecessor still
-        # holds, may be better in a moment: a service tries again.
-        read_password(self._settings.mqtt)
-        tls_context(self._settings.mqtt)
         try:
             return Delivery(self._settings, self._state_dir, replay=not self._capture.live)
-        except DeliveryError as error:
+        except OutboxError as error:
+            # A disk that is full now, or an outbox that a killed predecessor still holds, may be better in a moment: a
+            # service tries again.
             if self._systemd.present:
                 raise StageError(str(error)) from None
             raise
@@ -157,6 +154,7 @@ class Service:
             resume=lambda: self._watch.resume(self._new_capture(patient=True)),
             reload=self._reload,
             figures=self._lookout.figures,
+            state=lambda: self._outlets.state,
         )
         if not self._control.paused:
             capture.start(stop.is_set)
@@ -207,7 +205,8 @@ class Service:
         """
         if self._reloading is not None:
             raise EmotionEdgeError("another model is being opened at this moment; ask again when that is done")
-        self._reloading = Reload(self._reread, self._open_models, then)
+        reopen = open_named if self._updates is None else self._updates.reopen
+        self._reloading = Reload(self._reread, reopen, then)
 
     def _take_up_reload(self) -> None:
         if self._reloading is None or self._reloading.outcome is None:
@@ -228,9 +227,6 @@ class Service:
             opened = self._updates.turn(self._lookout.restarts.total, watching=not self._watch.paused)
             if opened is not None:
                 self._use(opened)
-
-    def _open_models(self, settings: Settings) -> Opened:
-        return open_named(settings) if self._updates is None else self._updates.open(settings)
 
     def _use(self, opened: Opened) -> None:
         self._models = opened.models

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.clock import rfc3339
-from edge.config import SnapshotSettings
-from edge.config.settings import Region
+from edge.config import Region, SnapshotSettings
 from edge.errors import first_line
 from edge.types import Face
 

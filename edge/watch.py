@@ -29,6 +29,7 @@ class Watch:
     Attributes:
         capture: the source at this moment.
         models: what looks at the faces at this moment.
+        paused: whether the owner has it not look.
 
     Args:
         settings: camera, detector, tracks.
@@ -56,14 +57,13 @@ class Watch:
         self._track_name, self._meter, self._clock = track_name, meter, clock
         # One numbering for all analyses of this run: a track's name is never used twice.
         self._numbers = itertools.count(1)
-        self._analysis = self._analyse(detector)
         self._worker: Worker | None = None
-        self._stuck = False
+        self.paused = self._stuck = False
         self._captured = self._dropped = self._reopened = 0
 
     def state(self) -> State:
         """Who is there now, before `begin`: nobody."""
-        return self._analysis.state()
+        return self._analyse().state()
 
     def begin(self, outlets: Outlets, paused: bool) -> None:
         """Start the analysis, unless the run begins paused; the capture is started already.
@@ -72,33 +72,40 @@ class Watch:
             outlets: where everything goes that is seen from now on.
             paused: wait for `resume`.
         """
-        self._outlets = outlets
+        self._outlets, self.paused = outlets, paused
         if not paused:
             self._start_worker()
 
     def pause(self) -> None:
         """End both: every track ends, and the camera is given back."""
-        self._stop_worker()
-        self.capture.stop()
+        self.stop()
+        self.paused = True
 
     def resume(self, capture: Capture) -> None:
-        """Go on with another capture of the same source."""
+        """Go on with another capture of the same source.
+
+        Args:
+            capture: not started yet, and left so when this fails.
+
+        Raises:
+            EmotionEdgeError: the detector or the model, in which a thread still hangs, cannot be opened again.
+        """
+        if self._stuck:
+            self._replace(hangs=True)
+            self._stuck = False
         self._captured += self.capture.captured
         self._dropped += self.capture.dropped
         self._reopened += self.capture.reopened
         self.capture = capture
         capture.start()
-        if self._stuck:
-            self._replace(hangs=True)
-        self._analysis, self._stuck = self._analyse(self._detector), False
         self._start_worker()
+        self.paused = False
 
     def use(self, settings: ModelSettings, models: Models) -> None:
         """Other models from the next frame on. What they say is another story: the present tracks end."""
         self._settings, self.models = replace(self._settings, model=settings), models
-        self._analysis = self._analyse(self._detector)
         if self._worker is not None:
-            self._worker.use(self._analysis)
+            self._worker.use(self._analyse())
 
     def restart(self) -> None:
         """Leave an analysis that hangs or has failed, and start another one with a detector of its own.
@@ -109,7 +116,6 @@ class Watch:
         if self._worker is not None:
             self._outlets.told(*self._worker.abandon())
             self._replace(hangs=self._worker.alive)
-        self._analysis = self._analyse(self._detector)
         self._start_worker()
 
     def _replace(self, hangs: bool) -> None:
@@ -132,13 +138,8 @@ class Watch:
         return self.models.classifier.manifest
 
     @property
-    def paused(self) -> bool:
-        """Whether nothing is watched."""
-        return self._worker is None
-
-    @property
     def worker(self) -> Worker | None:
-        """The analysis thread, None while paused."""
+        """The analysis thread, None while paused and at the end."""
         return self._worker
 
     def reading(self, events: Counters, restarts: int) -> Reading:
@@ -161,16 +162,16 @@ class Watch:
             shadow=Shadow(shadow.identity, shadow.looks, shadow.agreement, *shadow.milliseconds) if shadow else None,
         )
 
-    def _analyse(self, detector: FaceDetector) -> Analysis:
+    def _analyse(self) -> Analysis:
         manifest = self.models.classifier.manifest
         interval = self._settings.delivery.update_interval
         announcer = Announcer(manifest.labels, manifest.identity, interval, self._track_name)
         tracker = Tracker(self._settings.tracks, self._numbers, self._settings.detector.regions)
-        return Analysis(detector, self.models, tracker, announcer, self._settings, live=self.capture.live)
+        return Analysis(self._detector, self.models, tracker, announcer, self._settings, live=self.capture.live)
 
     def _start_worker(self) -> None:
         silence = self._settings.tracks.max_gap
-        self._worker = Worker(self.capture, self._analysis, self._outlets, self._meter, silence, self._clock)
+        self._worker = Worker(self.capture, self._analyse(), self._outlets, self._meter, silence, self._clock)
         self._worker.start()
 
     def _stop_worker(self) -> None:

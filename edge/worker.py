@@ -106,9 +106,8 @@ class Worker:
             last = began = self._clock.monotonic()
             seen = self._analysis.step(frame, self._capture.waiting)
             if self._heard:
-                self._outlets.seen(
-                    frame, seen.faces, seen.drafts, self._analysis.state() if seen.drafts else self._outlets.state, seen.searched
-                )
+                self._outlets.seen(frame, seen.faces, seen.drafts, seen.searched)
+                self._tell(seen.drafts)
             # A replay's time is its own: only a live frame has an age.
             self._meter.frame(self._clock.monotonic() - (frame.time if self._capture.live else began))
 

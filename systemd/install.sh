@@ -394,7 +394,10 @@ lay_down() { # everything beside the program, for version $1; its own units, or 
   # Not for everybody's eyes: the address of a network camera holds its password.
   if [ ! -e "$settings/config.toml" ]; then
     put "$here/config.toml" "$settings/config.toml" 0640
-    if has_user; then run chown root:emotion-edge "$settings/config.toml"; fi
+  fi
+  # edge-flash lays one down before the service's group is there.
+  if has_user && [ "$(stat -c %U:%G:%a "$settings/config.toml" 2>/dev/null)" = root:root:640 ]; then
+    run chown root:emotion-edge "$settings/config.toml"
   fi
   # Made here with the right owner, so that filling it in is all that is left to do; empty means no password.
   [ -e "$settings/mqtt-password" ] || run install -m 0640 /dev/null "$settings/mqtt-password"
@@ -469,7 +472,7 @@ last_words() { # what the service said last, for a person
   echo "${said:+; it said: $said}"
 }
 
-prove() { # version $1 is active: start it, and take version $2 back when it is not healthy
+prove() { # version $1 is active: start it, and take version $2 back when it is not healthy; $earlier was previous before
   if [ -n "$dry" ]; then
     say "systemctl restart $service, and back to ${2:-what was there} when it is not healthy"
     return
@@ -490,8 +493,13 @@ prove() { # version $1 is active: start it, and take version $2 back when it is 
   echo "$1 does not stay up$words; back to $2"
   activate "$2"
   start
-  drop "$program/previous"
   drop "$program/versions/$1"
+  # Activating twice has overwritten the way back that there was before.
+  if [ -n "$earlier" ] && [ "$earlier" != "$2" ] && [ -e "$program/versions/$earlier/.complete" ]; then
+    link "versions/$earlier" "$program/previous"
+  else
+    drop "$program/previous"
+  fi
   healthy || fail "$1 does not stay up$words; $2 is back and does not either; see $advice" 1
   fail "$1 does not stay up$words; $2 is back and runs" 1
 }
@@ -524,7 +532,8 @@ install_version() {
   build
   # After an interruption the new version may be current and not proven yet: the old one is `previous` then.
   old=$(version_of current)
-  if [ "$old" = "$id" ]; then old=$(version_of previous); fi
+  earlier=$(version_of previous)
+  if [ "$old" = "$id" ]; then old=$earlier; fi
   activate "$id"
   if booted; then
     if [ -z "$bundle$wheels$root" ] && [ ! -e "$state/models/face_detection_yunet_2023mar.onnx" ]; then
@@ -539,7 +548,7 @@ install_version() {
 }
 
 roll_back() {
-  id=$(version_of previous) old=$(version_of current) source=$here
+  id=$(version_of previous) old=$(version_of current) earlier='' source=$here
   [ -n "$id" ] || fail "there is no version before this one"
   echo "going back from $old to $id"
   lock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -11,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any
+
+from deploying import wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEMD = ROOT / "systemd"
@@ -52,23 +52,11 @@ def make_wheel(folder: Path, version: str, serve: str = GOOD, check: str = "prin
         "edge/__init__.py": f'__version__ = "{version}"\n',
         "edge/cli.py": PROGRAM.format(version=version, serve=serve, check=check),
         "converters/__init__.py": "def main():\n    raise SystemExit('not here')\n",
-        f"emotion_edge-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: emotion-edge\nVersion: {version}\n",
-        f"emotion_edge-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"emotion_edge-{version}.dist-info/entry_points.txt": "[console_scripts]\nedge-run = edge.cli:main\n"
         "edge-engine = edge.cli:main\nedge-convert = converters:main\n",
     }
-    record = "".join(f"{name},{_record(text)},{len(text)}\n" for name, text in files.items())
-    files[f"emotion_edge-{version}.dist-info/RECORD"] = record + f"emotion_edge-{version}.dist-info/RECORD,,\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"emotion_edge-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    return path
-
-
-def _record(text: str) -> str:
-    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    content = {name: text.encode() for name, text in files.items()}
+    return wheel(folder, f"emotion_edge-{version}-py3-none-any.whl", content)
 
 
 def make_bundle(
@@ -85,8 +73,8 @@ def make_bundle(
     """
     target = str(facts.get("target", "pi-bookworm64"))
     units = SYSTEMD if target.startswith("pi-") else SYSTEMD / "jetson"
-    wheel = make_wheel(folder / "wheels", version, serve, check)
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    own = make_wheel(folder / "wheels", version, serve, check)
+    digest = hashlib.sha256(own.read_bytes()).hexdigest()
     (folder / "requirements.txt").write_text(f"emotion-edge=={version} --hash=sha256:{digest}\n")
     (folder / "models").mkdir()
     (folder / "models/model.tflite").write_bytes(version.encode())

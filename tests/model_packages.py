@@ -28,7 +28,7 @@ class Owner:
 
     def pack(self, folder: Path, version: str = "1.1.0", counter: int = 100, **changes: Any) -> bytes:
         """The package's own model under another version, as a signed package."""
-        return pack(copy_model(folder, version, **changes), self.key, counter)
+        return pack(copy_model(folder, version, **changes), self.key, counter)[1]
 
     def sign(self, head: Head, files: bytes) -> bytes:
         """Anything at all, signed."""

@@ -13,6 +13,7 @@ from brokers import HOST, Mosquitto
 from fakes import LivePicture
 
 from edge.camera.demo import find_portraits
+from edge.clock import SYSTEM, Clock
 from edge.config import CameraSettings, DeliverySettings, MqttSettings, ServiceSettings, Settings
 from edge.faces import FaceDetector
 from edge.service import Openers, Service
@@ -41,7 +42,7 @@ class Running:
         reload: what SIGHUP sets.
     """
 
-    def __init__(self, wanted: Settings, folder: Path, detectors: Callable[[], FaceDetector]) -> None:
+    def __init__(self, wanted: Settings, folder: Path, detectors: Callable[[], FaceDetector], clock: Clock) -> None:
         image = cv2.imread(str(find_portraits()[0][0]))
         assert image is not None
         self._picture = np.asarray(cv2.resize(image, (500, 400)), np.uint8)
@@ -50,7 +51,7 @@ class Running:
         self.reload, self._stop = threading.Event(), threading.Event()
         self.settings = wanted
         openers = Openers(camera=lambda _: self._open(), faces=lambda *_: detectors())
-        self.service = Service(wanted, folder / "state", reread=lambda: self.settings, openers=openers)
+        self.service = Service(wanted, folder / "state", reread=lambda: self.settings, clock=clock, openers=openers)
         self._thread = threading.Thread(target=self._run)
 
     def _open(self) -> LivePicture:
@@ -73,9 +74,9 @@ class Running:
 
 
 @contextmanager
-def running(wanted: Settings, folder: Path, detectors: Callable[[], FaceDetector]) -> Iterator[Running]:
+def running(wanted: Settings, folder: Path, detectors: Callable[[], FaceDetector], clock: Clock = SYSTEM) -> Iterator[Running]:
     """Run it as long as the block takes."""
-    service = Running(wanted, folder, detectors)
+    service = Running(wanted, folder, detectors, clock)
     service.start()
     try:
         yield service

@@ -176,6 +176,18 @@ def portrait(tmp_path: Path) -> Path:
     return find_portraits()[0][0]
 
 
+def test_a_file_that_is_through_and_waits_for_its_broker_is_not_paused(
+    tmp_path: Path, away: tuple[Mosquitto, Subscriber], portrait: Path
+) -> None:
+    broker, subscriber = away
+    with Run(tmp_path, broker.port, "--source", portrait, "--detector", "haar", "--drain-timeout", "60") as process:
+        wait_for(lambda: process.said.count("again in") >= 3, 30, "the picture is long through")
+        broker.start()
+        assert process.wait() == 0, process.said
+    subscriber.start()
+    assert not wait_for(lambda: subscriber.decoded("/state"), 10, "the retained state")[-1]["paused"]
+
+
 def test_sigterm_ends_it_within_5_s_with_stopped(
     tmp_path: Path, mosquitto: Mosquitto, subscriber: Subscriber, portrait: Path
 ) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+import threading
+import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +16,15 @@ import msgspec
 import pytest
 from asking import Asker
 from brokers import Mosquitto, free_port, wait_for
-from fakes import SeenFaces
+from fakes import HangingFaces, SeenFaces
+from model_packages import copy_model
 from services import FACE, running, settings
 
 from edge.cli.exits import HUNG, UNUSABLE, exit_status
-from edge.config import ModelSettings, PreviewSettings, ServiceSettings, Settings, SnapshotSettings
-from edge.emotion.classify import DEFAULT_MODEL
-from edge.emotion.manifest import manifest_path
-from edge.errors import ModelError, StageError
+from edge.config import CameraSettings, ModelSettings, MqttSettings, PreviewSettings, ServiceSettings, Settings, SnapshotSettings
+from edge.delivery.salvage import open_outbox
+from edge.errors import DeliveryError, DetectorError, ModelError, StageError
+from edge.service import Openers, Service
 
 
 def see() -> SeenFaces:
@@ -73,6 +78,59 @@ def test_a_pause_that_cannot_be_remembered_is_a_pause_and_says_so(tmp_path: Path
         assert not service.ended
 
 
+def test_a_resume_that_fails_leaves_no_camera_open(tmp_path: Path, mosquitto: Mosquitto, asker: Asker) -> None:
+    hanging, refusals = HangingFaces([FACE], after=20), 2
+    openings = iter([hanging, *[DetectorError("no weights any more")] * refusals, see()])
+
+    def opened() -> SeenFaces:
+        found = next(openings)
+        if isinstance(found, DetectorError):
+            raise found
+        return found
+
+    with running(settings(mosquitto), tmp_path, opened) as service:
+        asker.wait_for_online()
+        assert hanging.hangs.wait(30)
+        asker.ask("pause")
+        assert reply(asker, "pause")["ok"]
+        for count in range(1, refusals + 1):
+            asker.ask("resume")
+            assert "no weights any more" in reply(asker, "resume", count)["error"]
+        assert state(asker)["paused"]
+        asker.ask("resume")
+        assert reply(asker, "resume", refusals + 1)["ok"]
+        wait_for(lambda: types(asker)[-1] in ("new", "update"), 15, "it watches again")
+        assert [camera.closed.is_set() for camera in service.cameras] == [True, False]
+        hanging.release.set()
+
+
+class LosableClock:
+    """The machine's clocks, until a thread cannot read them any more."""
+
+    lost = ""
+
+    def monotonic(self) -> float:
+        if threading.current_thread().name == self.lost:
+            raise RuntimeError("no clock")
+        return time.monotonic()
+
+    def time(self) -> float:
+        return time.time()
+
+
+def test_the_analysis_is_not_blamed_when_the_cameras_handler_dies(
+    tmp_path: Path, mosquitto: Mosquitto, asker: Asker, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = LosableClock()
+    with running(settings(mosquitto), tmp_path, see, clock) as service:
+        wait_for(lambda: "new" in types(asker), 15, "a face")
+        clock.lost = "capture"
+        wait_for(lambda: service.ended, 10, "the service gives up")
+    assert isinstance(service.ended[0], StageError)
+    assert "the camera's handler has failed (no clock)" in str(service.ended[0])
+    assert "started anew" not in caplog.text
+
+
 def test_a_file_cannot_be_paused(tmp_path: Path, mosquitto: Mosquitto, asker: Asker) -> None:
     wanted = settings(mosquitto)
     wanted = msgspec.structs.replace(wanted, camera=msgspec.structs.replace(wanted.camera, source="demo", fps=15.0))
@@ -80,14 +138,6 @@ def test_a_file_cannot_be_paused(tmp_path: Path, mosquitto: Mosquitto, asker: As
         asker.wait_for_online()
         asker.ask("pause")
         assert "only a camera can be paused" in reply(asker, "pause")["error"]
-
-
-def copy_model(folder: Path, version: str = "1.0.0") -> Path:
-    folder.mkdir(exist_ok=True)
-    model = Path(shutil.copy(DEFAULT_MODEL, folder))
-    manifest = json.loads(manifest_path(DEFAULT_MODEL).read_text())
-    manifest_path(model).write_text(json.dumps({**manifest, "version": version}))
-    return model
 
 
 def with_model(wanted: Settings, model: Path, **changes: Any) -> Settings:
@@ -98,7 +148,7 @@ def with_model(wanted: Settings, model: Path, **changes: Any) -> Settings:
 def test_another_model_is_taken_up_while_it_runs_and_a_bad_one_is_not(
     tmp_path: Path, mosquitto: Mosquitto, asker: Asker, way: str
 ) -> None:
-    model = copy_model(tmp_path / "models")
+    model = copy_model(tmp_path / "models", "1.0.0")
     with running(with_model(settings(mosquitto), model), tmp_path, see) as service:
         asker.wait_for_online()
         wait_for(lambda: "new" in types(asker), 15, "a face")
@@ -131,7 +181,7 @@ def test_another_model_is_taken_up_while_it_runs_and_a_bad_one_is_not(
 
 def test_a_shadow_model_is_compared_and_never_heard(tmp_path: Path, mosquitto: Mosquitto, asker: Asker) -> None:
     second = copy_model(tmp_path / "second", "9.9.9")
-    wanted = with_model(settings(mosquitto), copy_model(tmp_path / "first"), shadow=str(second), shadow_share=1.0)
+    wanted = with_model(settings(mosquitto), copy_model(tmp_path / "first", "1.0.0"), shadow=str(second), shadow_share=1.0)
     with running(wanted, tmp_path, see):
         found = wait_for(
             lambda: [s["shadow"] for s in map(json.loads, (m.payload for m in asker.on("/stats"))) if s["shadow"]["faces"]], 15
@@ -168,3 +218,25 @@ def test_what_a_new_process_may_cure_is_no_bad_setting(capsys: pytest.CaptureFix
     assert exit_status("edge-run", lambda: fail(StageError("it hangs"))) == HUNG
     assert exit_status("edge-run", lambda: fail(ModelError("no model"))) == UNUSABLE
     assert capsys.readouterr().err == "edge-run: it hangs\nedge-run: no model\n"
+
+
+def test_a_service_tries_again_where_the_outbox_may_open_later_and_only_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+    def start(**mqtt: str) -> None:
+        wanted = Settings(camera=CameraSettings(source="/dev/video97"), mqtt=MqttSettings(**mqtt))  # type: ignore[arg-type]
+        Service(wanted, tmp_path / "state", openers=Openers(faces=lambda *_: see())).run(threading.Event())
+
+    held = open_outbox(tmp_path / "state", replay=False, max_events=1, max_bytes=4096)
+    with pytest.raises(StageError, match="in use"):
+        start()
+    with pytest.raises(DeliveryError, match="password cannot be read"):
+        start(username="cam", password_file=str(tmp_path / "nowhere"))
+    held.close()
+    with closing(sqlite3.connect(tmp_path / "state" / "outbox.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+        db.commit()
+    with pytest.raises(DeliveryError, match="newer emotion-edge"):
+        start()

@@ -44,7 +44,7 @@ class Hasty(Slots):
 
 
 def package_for(folder: Path, key: Path, counter: int) -> bytes:
-    return pack(copy_model(folder / f"made-{os.getpid()}-{counter}", f"1.{counter}"), load_private_key(key), counter)
+    return pack(copy_model(folder / f"made-{os.getpid()}-{counter}", f"1.{counter}"), load_private_key(key), counter)[1]
 
 
 def deliver(settings: UpdateSettings, folder: Path, content: bytes, package: Package) -> None:

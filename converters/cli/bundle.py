@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.deploy.targets import TARGETS
+from converters.outputs import check_free
 from edge.cli.exits import FAILED_GATE, OK, Parser, exit_status
 from edge.errors import ConfigError, RuntimeMissingError
 
@@ -88,6 +89,8 @@ def _lock(arguments: argparse.Namespace) -> int:
 
     target = TARGETS[arguments.target]
     path = arguments.output or lock_path(target)
+    # The project's own lock is there to be written anew.
+    check_free([path], arguments.force or arguments.output is None)
     pins = resolve(target, project_requirements(_checkout(arguments), target))
     write_lock(path, target, pins)
     print(f"{path}: {len(pins)} packages")

@@ -22,7 +22,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--mean", type=_numbers, metavar="M", help="x = (pixel - mean) * scale; one number or one per channel")
     model.add_argument("--scale", type=_numbers, metavar="S", help="[-1, 1] is --mean 127.5 --scale 0.00784314")
     model.add_argument("--resize", choices=("area", "linear", "linear_exact", "cubic"), help="interpolation (default area)")
-    model.add_argument("--temperature", type=_above_zero, metavar="T", help="of the confidence (default: fitted on --data)")
+    model.add_argument("--temperature", type=above_zero, metavar="T", help="of the confidence (default: fitted on --data)")
     model.add_argument("--name", help="what events call the model (default: the file's name)")
     model.add_argument("--version", help="and which version of it (default 1.0)")
     add_loading_flags(parser)
@@ -86,6 +86,17 @@ def show_progress(items: Sequence[Any], what: str) -> Iterable[Any]:
     return tqdm(items, desc=what, unit="", delay=2.0, leave=False, disable=not sys.stderr.isatty())
 
 
+def above_zero(text: str) -> float:
+    """The type of a flag that takes a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def _words(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",")]
     if not all(words):
@@ -115,13 +126,3 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
     return share
-
-
-def _above_zero(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number

@@ -6,14 +6,15 @@ A device takes models only from the owner of the key that its configuration name
 from __future__ import annotations
 
 import argparse
-import os
-import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.cli.exits import FAILED_GATE, OK, Parser, exit_status
+from converters.cli.flags import above_zero
+from edge.cli.exits import FAILED_GATE, OK, UNUSABLE, Parser, exit_status
+from edge.config import read_settings
 from edge.errors import DataError, UpdateError
+from edge.login import PASSWORD_VARIABLE, broker_port, read_password, tls_context
 
 if TYPE_CHECKING:
     from converters.deploy.line import Place
@@ -25,8 +26,9 @@ EPILOG = """examples:
   edge-model pack model.int8.tflite --key owner.key        makes model.int8-1.1.0.edgemodel
   edge-model push model.int8-1.1.0.edgemodel --broker broker.example --device camera-1
   edge-model status --broker broker.example --device camera-1
-exit status: 0 done, 1 a device has refused the model or taken it back, 2 unusable input, or nobody answers"""
-PASSWORD_VARIABLE = "EMOTION_EDGE_MQTT_PASSWORD"  # noqa: S105  # the name of the variable, not a password
+exit status: 0 done, 1 a device has refused the model or taken it back, 2 unusable input, or no answer"""
+# Flags that are settings of edge-run.
+SETTINGS = ("prefix", "username", "password_file", "tls", "ca_file", "cert_file", "key_file")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--passphrase-file", type=Path, metavar="FILE", help="holds the pass phrase of the private key")
     push = verbs.add_parser("push", help="bring a package to devices, one after the other")
     push.add_argument("package", type=Path, help="what pack has made")
-    push.add_argument("--patience", type=float, default=300.0, metavar="S", help="give up after so long without progress (300)")
+    push.add_argument(
+        "--patience", type=above_zero, default=300.0, metavar="S", help="give up after so long without progress (300)"
+    )
     status = verbs.add_parser("status", help="which models devices run, and how their updates stand")
     status.add_argument("--json", action="store_true", help="print it as JSON, one line a device")
     for verb in (push, status):
@@ -59,15 +63,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_broker_flags(parser: argparse.ArgumentParser) -> None:
+    """Each with the name that edge-run has for it, which is what the sentence about a mistake says."""
     parser.add_argument("--broker", required=True, metavar="HOST[:PORT]", help="the port is 1883, with --tls 8883")
-    parser.add_argument("--device", required=True, action="append", help="its name in the topics; can be given several times")
-    parser.add_argument("--prefix", default="emotion", help="what the topics begin with (default emotion)")
-    parser.add_argument("--username", help="the password comes from a file or the environment variable " + PASSWORD_VARIABLE)
-    parser.add_argument("--password-file", type=Path, metavar="FILE", help="holds nothing but the password")
-    parser.add_argument("--tls", action="store_true", help="encrypt, and verify the broker")
-    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM, who may vouch for the broker; else the system's")
-    parser.add_argument("--cert-file", type=Path, metavar="FILE", help="PEM, a certificate of your own, with --cert-key-file")
-    parser.add_argument("--cert-key-file", type=Path, metavar="FILE", help="PEM, its key")
+    parser.add_argument(
+        "--device", "--mqtt-device", required=True, action="append", help="its name in the topics; can be given several times"
+    )
+    parser.add_argument("--prefix", "--mqtt-prefix", help="what the topics begin with (default emotion)")
+    parser.add_argument(
+        "--username", "--mqtt-username", help=f"the password comes from a file or the environment variable {PASSWORD_VARIABLE}"
+    )
+    parser.add_argument("--password-file", "--mqtt-password-file", metavar="FILE", help="holds nothing but the password")
+    parser.add_argument("--tls", "--mqtt-tls", action="store_const", const="true", help="encrypt, and verify the broker")
+    parser.add_argument(
+        "--ca-file", "--mqtt-ca-file", metavar="FILE", help="PEM, who may vouch for the broker; else the system's"
+    )
+    parser.add_argument(
+        "--cert-file", "--mqtt-cert-file", metavar="FILE", help="PEM, a certificate of your own, with --cert-key-file"
+    )
+    parser.add_argument("--cert-key-file", "--mqtt-key-file", dest="key_file", metavar="FILE", help="PEM, its key")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -92,13 +105,13 @@ def _keygen(arguments: argparse.Namespace) -> int:
 
 def _pack(arguments: argparse.Namespace) -> int:
     from converters.deploy.model_package import SUFFIX, load_private_key, pack, write_package
-    from edge.update.package import read_head, read_seal
 
-    package = pack(arguments.model, load_private_key(arguments.key, _read(arguments.passphrase_file)), arguments.counter)
-    head = read_head(read_seal(package))
+    key = load_private_key(arguments.key, _read(arguments.passphrase_file))
+    package, content = pack(arguments.model, key, arguments.counter)
+    head = package.head
     output = arguments.output or arguments.model.with_name(f"{arguments.model.stem}-{head.version}{SUFFIX}")
-    write_package(package, output, arguments.force)
-    print(f"{output}: {head.identity}, counter {head.counter}, {len(package):,} bytes")
+    write_package(content, output, arguments.force)
+    print(f"{output}: {head.identity}, counter {head.counter}, {len(content):,} bytes")
     return OK
 
 
@@ -107,27 +120,35 @@ def _push(arguments: argparse.Namespace) -> int:
     from converters.deploy.push import RefusedError, push
 
     package, content = read_package(arguments.package)
-    failed = 0
+    status = OK
     for place, device in _places(arguments):
         show = _Show(device, sys.stderr.isatty())
         try:
             sent = push(package, content, place, arguments.patience, show)
-        except RefusedError as error:
-            failed += 1
+        except UpdateError as error:
+            status = max(status, FAILED_GATE if isinstance(error, RefusedError) else UNUSABLE)
             print(f"{PROG}: {device}: {error}", file=sys.stderr)
         else:
             from_there = f", from chunk {sent.resumed} on" if sent.resumed else ""
             print(f"{device}: runs {package.head.identity} and keeps it ({sent.chunks} chunks sent{from_there})")
-    return FAILED_GATE if failed else OK
+    return status
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from converters.deploy.push import as_json, ask, describe
+    import msgspec
 
+    from converters.deploy.push import ask, describe
+
+    status = OK
     for place, device in _places(arguments):
-        progress = ask(place)
-        print(as_json(progress) if arguments.json else f"{device}\n{describe(progress)}")
-    return OK
+        try:
+            progress = ask(place)
+        except UpdateError as error:
+            status = UNUSABLE
+            print(f"{PROG}: {device}: {error}", file=sys.stderr)
+        else:
+            print(msgspec.json.encode(progress).decode() if arguments.json else f"{device}\n{describe(progress)}")
+    return status
 
 
 class _Show:
@@ -152,37 +173,18 @@ def _places(arguments: argparse.Namespace) -> list[tuple[Place, str]]:
     from converters.deploy.line import Place
 
     host, _, port = arguments.broker.rpartition(":") if ":" in arguments.broker else (arguments.broker, "", "")
-    if port and not (port.isdecimal() and 0 < int(port) < 65536):
+    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)):
         raise DataError(f"--broker {arguments.broker}: expected HOST or HOST:PORT")
-    password = None
-    if arguments.username is not None:
-        secret = _read(arguments.password_file)
-        password = secret.decode() if secret is not None else os.environ.get(PASSWORD_VARIABLE)
-    elif arguments.password_file:
-        raise DataError("--password-file needs --username")
-    tls = _tls(arguments)
-    number = int(port) if port else 8883 if tls else 1883
-    for device in arguments.device:
-        if not device or set(device) & set("/+#\0 "):
-            raise DataError(f"--device {device!r}: a device's name has no /, +, # and blanks")
+    told = {key: getattr(arguments, key) for key in SETTINGS} | {"host": host, "port": port or None}
+    given = {("mqtt", key): value for key, value in told.items() if value is not None}
+    # One broker for all of them, but each name has to be one.
+    mqtt, *_ = [read_settings(None, {**given, ("mqtt", "device"): device}).mqtt for device in arguments.device]
+    password = read_password(mqtt) if mqtt.username is not None else None
+    tls = tls_context(mqtt)
     return [
-        (Place(host, number, f"{arguments.prefix}/{device}", arguments.username, password, tls), device)
+        (Place(host, broker_port(mqtt), f"{mqtt.prefix}/{device}", mqtt.username, password, tls), device)
         for device in arguments.device
     ]
-
-
-def _tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
-    if not arguments.tls:
-        if arguments.ca_file or arguments.cert_file:
-            raise DataError("--ca-file and --cert-file need --tls")
-        return None
-    try:
-        context = ssl.create_default_context(cafile=arguments.ca_file)
-        if arguments.cert_file:
-            context.load_cert_chain(arguments.cert_file, arguments.cert_key_file, password=lambda: "")
-    except (OSError, ValueError) as error:
-        raise UpdateError(f"TLS: a certificate or key cannot be used ({error.args[-1]}); PEM files are expected") from None
-    return context
 
 
 def _read(path: Path | None) -> bytes | None:

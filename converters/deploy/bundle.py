@@ -21,7 +21,8 @@ from converters.deploy.readme import readme
 from converters.deploy.targets import MACHINE, Target
 from converters.deploy.units import render
 from converters.deploy.verify import FORMAT, MANIFEST, REQUIREMENTS, Bundle, Entry, verify
-from converters.deploy.wheels import BLOCK, EPOCH, Wheel, build_own, download, fits, is_own, pick, read_wheel
+from converters.deploy.wheels import EPOCH, Wheel, blocks, build_own, download, fits, is_own, pick, read_wheel
+from converters.outputs import check_free
 from edge.doctor.elf import MAGIC
 from edge.emotion.manifest import Manifest, manifest_path, read_manifest, verify_file
 from edge.errors import DeployError, FetchError, first_line
@@ -88,12 +89,12 @@ def build(request: Request) -> Outcome:
     """Collect, examine, pack and verify.
 
     Raises:
+        DataError: the bundle's file is there already and `force` is not given, or its folder cannot be written.
         DeployError: something is missing, is another than its hash says, or does not fit the board.
         ModelError: a model does not fit its manifest.
     """
     target = request.target
-    if request.output.exists() and not request.force:
-        raise DeployError(f"{request.output}: is there already; --force replaces it")
+    check_free([request.output], request.force)
     if not (request.checkout / "systemd" / "install.sh").is_file():
         raise DeployError(f"{request.checkout}: no checkout of emotion-edge; run edge-bundle in one, or name it with --checkout")
     files, identity = _models(request)
@@ -103,7 +104,7 @@ def build(request: Request) -> Outcome:
         own = next(wheel for wheel in wheels if is_own(wheel))
         _complete(wheels, own, target)
         breaches = [breach for wheel in wheels for breach in lint_wheel(wheel.path, target)]
-        installed = sum(wheel.installed for wheel in wheels) + sum(map(_blocks, map(len, files.values())))
+        installed = sum(wheel.installed for wheel in wheels) + sum(map(blocks, map(len, files.values())))
         if target.interpreter:
             archive = obtain(target.interpreter, request.python, folder)
             installed += _interpreter(archive, target, breaches)
@@ -215,7 +216,7 @@ def _interpreter(archive: Path, target: Target, breaches: list[str]) -> int:
         with tarfile.open(archive) as file:
             for member in file:
                 content = file.extractfile(member) if member.isfile() else None
-                installed += _blocks(member.size)
+                installed += blocks(member.size)
                 if content and (start := content.read(len(MAGIC))) == MAGIC:
                     objects.append((member.name, start + content.read()))
     except (tarfile.TarError, EOFError, OSError) as error:
@@ -249,7 +250,9 @@ def _settings(request: Request, files: dict[str, bytes]) -> dict[str, bytes]:
 def _set(text: str, section: str, key: str, file: str) -> str:
     """Give a key of the example settings a file of the bundle."""
     line = f'{key} = "{ON_BOARD}/{Path(file).name}"'
-    changed, count = re.subn(rf'(?sm)(^\[{section}\]$.*?^)#{key} = "\.\.\."$', lambda found: found[1] + line, text, count=1)
+    changed, count = re.subn(
+        rf'(?m)(^\[{section}\]\n(?:(?!\[).*\n)*?)#{key} = "\.\.\."$', lambda found: found[1] + line, text, count=1
+    )
     if not count:
         raise DeployError(f"systemd/config.toml: no `#{key}` in [{section}]; the checkout is not whole")
     return changed
@@ -281,7 +284,3 @@ def _write(output: Path, bundle: Bundle, files: dict[str, bytes]) -> int:
     finally:
         part.unlink(missing_ok=True)
     return size
-
-
-def _blocks(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK

@@ -22,22 +22,20 @@ class Interpreter:
     Attributes:
         file: its name in the bundle.
         url, sha256: where it is, and how it is known to be the right one.
-        licence: under which it is given.
     """
 
     file: str
     url: str
     sha256: str
-    licence: str
 
 
-# python-build-standalone's, as uv 0.8.22 pins it (crates/uv-python/download-metadata.json); made for glibc from 2.17 on.
+# python-build-standalone's, as uv 0.8.22 pins it (crates/uv-python/download-metadata.json); made for glibc from 2.17 on,
+# under Python's own licence (PSF-2.0).
 PYTHON_310 = Interpreter(
     file="cpython-3.10.18-aarch64-unknown-linux-gnu.tar.gz",
     url="https://github.com/astral-sh/python-build-standalone/releases/download/20250918/"
     "cpython-3.10.18%2B20250918-aarch64-unknown-linux-gnu-install_only_stripped.tar.gz",
     sha256="072a6c78712d7a60a77dea98d5832853772625787dec5a0110bce66e709726ff",
-    licence="PSF-2.0",
 )
 
 

@@ -39,7 +39,6 @@ class Place:
 
 
 class _Reply(msgspec.Struct):
-    ok: bool
     result: Progress | None = None
     error: str | None = None
 

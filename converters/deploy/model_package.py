@@ -13,7 +13,19 @@ from edge.config import ModelSettings, TensorRtSettings
 from edge.emotion.manifest import manifest_path, read_manifest
 from edge.emotion.open import open_models
 from edge.errors import DataError, RuntimeMissingError, UpdateError
-from edge.update.package import FORMAT, Entry, Head, Package, check_head, open_seal, package_id, read_head, read_seal, signed_part
+from edge.update.package import (
+    FORMAT,
+    SIGNATURE_BYTES,
+    Entry,
+    Head,
+    Package,
+    check_head,
+    open_seal,
+    package_id,
+    read_head,
+    read_seal,
+    signed_part,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -95,12 +107,15 @@ def load_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519Priv
     return key
 
 
-def pack(model: Path, key: Ed25519PrivateKey, counter: int | None = None) -> bytes:
+def pack(model: Path, key: Ed25519PrivateKey, counter: int | None = None) -> tuple[Package, bytes]:
     """Put a model and its manifest into a signed package. The same inputs give the same bytes.
 
     Args:
         model: a .tflite or .onnx beside its manifest; it is opened and held against its golden scores first.
         counter: must grow from package to package; without it the seconds since 1970, which do.
+
+    Returns:
+        What it says, and all of its bytes.
 
     Raises:
         EmotionEdgeError: the model does not fit its manifest, or no device would take it.
@@ -117,11 +132,11 @@ def pack(model: Path, key: Ed25519PrivateKey, counter: int | None = None) -> byt
         counter=int(time.time()) if counter is None else counter,
         files=tuple(Entry(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in zip(names, content, strict=True)),
     )
+    # Reading it back finds all of this too, but calls a model that is too big a head that cannot be read.
     check_head(head)
     seal = signed_part(head) + key.sign(signed_part(head))
     # The names and numbers are checked where they are read: as every device will do it.
-    open_seal(seal, key.public_key())
-    return seal + b"".join(content)
+    return open_seal(seal, key.public_key()), seal + b"".join(content)
 
 
 def write_package(package: bytes, path: Path, force: bool = False) -> None:
@@ -161,7 +176,7 @@ def read_package(path: Path) -> tuple[Package, bytes]:
             raise UpdateError(f"{len(content) - start} bytes too many; copy or pack it again")
     except UpdateError as error:
         raise UpdateError(f"{path}: {error}") from None
-    return Package(head, seal, package_id(seal[:-64])), content
+    return Package(head, seal, package_id(seal[:-SIGNATURE_BYTES])), content
 
 
 def _need_cryptography() -> None:

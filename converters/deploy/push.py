@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from converters.deploy.line import Line, Place
 from edge.errors import UpdateError
 from edge.update.package import (
@@ -250,8 +248,3 @@ def describe(progress: Progress) -> str:
     if progress.outcome is not None:
         lines.append(f"last one   {'kept' if progress.outcome.ok else 'failed'}: {progress.outcome.text}")
     return "\n".join(lines)
-
-
-def as_json(progress: Progress) -> str:
-    """For machines."""
-    return msgspec.json.encode(progress).decode()

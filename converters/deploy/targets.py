@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from converters.deploy.interpreter import PYTHON_310, Interpreter
+from converters.deploy.units import Platform
 
 MACHINE = "aarch64"
 # Megabytes are millions of bytes, as cards are sold.
@@ -50,7 +50,7 @@ class Target:
 
     name: str
     board: str
-    platform: Literal["pi", "jetson"]
+    platform: Platform
     python: str
     glibc: str
     glibcxx: str

@@ -45,7 +45,7 @@ class Wheel:
     Attributes:
         path: of the file.
         name: normalised. version: as its file name has it.
-        sha256: of the file. bytes: its size.
+        sha256: of the file.
         installed: bytes on a card once it is installed, in whole blocks, with byte code.
         requires: what it says it needs.
     """
@@ -54,7 +54,6 @@ class Wheel:
     name: str
     version: str
     sha256: str
-    bytes: int
     installed: int
     requires: tuple[Requirement, ...]
 
@@ -78,10 +77,9 @@ def read_wheel(path: Path) -> Wheel:
     except OSError as error:
         raise DeployError(f"{path}: cannot be read ({error.strerror})") from None
     installed = sum(
-        int(-(-member.file_size // BLOCK) * BLOCK * (WITH_BYTECODE if member.filename.endswith(".py") else 1))
-        for member in members
+        int(blocks(member.file_size) * (WITH_BYTECODE if member.filename.endswith(".py") else 1)) for member in members
     )
-    return Wheel(path, name, str(version), hashlib.sha256(content).hexdigest(), len(content), installed, parsed)
+    return Wheel(path, name, str(version), hashlib.sha256(content).hexdigest(), installed, parsed)
 
 
 def fits(wheel: Wheel, target: Target) -> bool:
@@ -170,8 +168,8 @@ def platform_options(target: Target) -> list[str]:
     return [*options, *(f"--platform={platform}" for platform in target.platforms)]
 
 
-def run_pip(*arguments: str) -> str:
-    """Run pip and return what it prints.
+def run_pip(*arguments: str) -> None:
+    """Run pip.
 
     Raises:
         DeployError: with pip's own last line.
@@ -182,9 +180,13 @@ def run_pip(*arguments: str) -> str:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
         reason = (errors or done.stderr.splitlines() or ["no reason given"])[0].removeprefix("ERROR: ")
         raise DeployError(f"pip {arguments[0]} failed: {reason}")
-    return done.stdout
 
 
 def is_own(wheel: Wheel) -> bool:
     """Whether it is this project's."""
     return wheel.name == canonicalize_name(PROJECT)
+
+
+def blocks(size: int) -> int:
+    """What a file of so many bytes takes on a card."""
+    return -(-size // BLOCK) * BLOCK

@@ -40,7 +40,7 @@ class Quality:
         return float(np.sqrt(self.accuracy * (1 - self.accuracy) / self.confusion.sum()))
 
 
-How = Literal["fitted", "given", "kept", "carried"]
+How = Literal["fitted", "given", "kept", "declined", "carried"]
 
 
 class Confidence(msgspec.Struct, frozen=True):
@@ -48,8 +48,9 @@ class Confidence(msgspec.Struct, frozen=True):
 
     Attributes:
         temperature: that the scores are given at.
-        how: `fitted` on the very rows that the errors are measured on, `given`, `kept` at 1 for want of rows to fit to, or
-            `carried`: fitted by edge-convert and in the manifest since.
+        how: `fitted` on the very rows that the errors are measured on, `given`, `kept` at 1 for want of rows to fit to,
+            `declined`: 1, because the likeliest temperature would have made the calibration error larger, or `carried`:
+            fitted by edge-convert and in the manifest since.
         rows: labelled ones.
         ece_before, ece_after: expected calibration error at temperature 1 and at this one, as fractions, 15 equal bins.
         nll_before, nll_after: mean of -log p(true class), in nats.
@@ -91,7 +92,8 @@ def confidence(
     Args:
         scores: float32 (N, classes) at temperature 1, N > 0.
         truth: int64 (N,).
-        given: the temperature that somebody chose; None fits one where there are FEWEST_TO_FIT rows, else it is 1.
+        given: the temperature that somebody chose; None fits one where there are FEWEST_TO_FIT rows, else it is 1, as it
+            is where the fitted one would make the calibration error larger.
         resolution: see `calibration.temperature.fit_temperature`.
         fit: whether these rows may be fitted to; not those that the network has learned from.
     """
@@ -99,12 +101,18 @@ def confidence(
     if given is None:
         how = "fitted" if fit and len(truth) >= FEWEST_TO_FIT else "kept"
     temperature = round(fit_temperature(scores, truth, resolution), 3) if how == "fitted" else given or 1.0
-    after = at_temperature(scores, temperature)
+    before = after = expected_calibration_error(scores, truth)
+    if temperature != 1.0:
+        after = expected_calibration_error(at_temperature(scores, temperature), truth)
+    if how == "fitted" and after > before:
+        # Students of softened answers: the likelihood of a few rows pays for the rest.
+        temperature, how, after = 1.0, "declined", before
     return Confidence(
         temperature,
         how,
         len(truth),
-        *(expected_calibration_error(side, truth) for side in (scores, after)),
+        before,
+        after,
         *(negative_log_likelihood(scores, truth, at, resolution) for at in (1.0, temperature)),
     )
 

@@ -192,6 +192,8 @@ def confidence_notes(confidence: Confidence | None) -> list[str]:
         return [f"{confidence.rows} labelled rows are too few to fit the temperature ({FEWEST_TO_FIT} are needed); it stays 1"]
     if confidence.how == "kept":
         return ["the temperature is not fitted to rows that the network has learned from; it stays 1"]
+    if confidence.how == "declined":
+        return ["the likeliest temperature would have made the calibration error larger; it stays 1"]
     if confidence.how == "carried":
         return ["edge-convert fitted the temperature to the held-out part; on those rows the calibration error flatters a little"]
     notes = ["the calibration error is measured on the rows that the temperature was fitted to, which flatters it a little"]

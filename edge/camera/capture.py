@@ -11,6 +11,7 @@ from dataclasses import replace
 from edge.camera import Camera, is_live, is_stream, open_camera
 from edge.camera.frozen import Sameness
 from edge.camera.geometry import upright
+from edge.camera.held import Held
 from edge.camera.reader import Reader
 from edge.camera.ring import Ring
 from edge.clock import SYSTEM, Clock
@@ -29,10 +30,6 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 2.0
 OPENING = 10.0
 # A killed read returns at once, a V4L2 one by its own timeout of 2 s; after that the driver holds it, seconds.
 RELEASE = 2.5
-# So many held readers are left behind; each keeps a thread and perhaps the device.
-MOST_HELD = 3
-# Without a frame for so long while a reader is held: it is we ourselves who hold the device, seconds.
-HELD_LIMIT = 60.0
 STOP_SECONDS = 1.2
 # What fails after so many seconds of pictures is a new trouble, of which the log should hear. A loose plug is not.
 STEADY = 60.0
@@ -77,7 +74,7 @@ class Capture:
         # Guards everything that both a reader and the handler touch.
         self._lock = threading.Lock()
         self._reader: Reader | None = None
-        self._held: list[Reader] = []
+        self._held = Held(keeps_device=not is_stream(settings.source))
         self._sameness = Sameness(settings.frozen)
         # Whether the first opening has been decided, and how when it failed.
         self._decided = threading.Event()
@@ -196,7 +193,7 @@ class Capture:
                 return
             log.log(logging.DEBUG if text == self._told else logging.WARNING, "%s; trying again in %.1f s", text, delay)
             self._told = text
-            self._look_after_held(text)
+            self.fatal = self._held.fatal(self._clock.monotonic() - self._blind_since, text)
             # Jitter, so that many boards do not storm one network camera that comes back.
             self._pass(delay * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             delay = min(2 * delay, LONGEST_DELAY)
@@ -235,7 +232,7 @@ class Capture:
         if not self._over(reader, polite):
             reader.kill()
             if not self._over(reader, hard):
-                self._held.append(reader)
+                self._held.add(reader)
 
     def _over(self, reader: Reader, seconds: float) -> bool:
         # Counted in real turns: how long a driver needs is no age to be judged.
@@ -244,18 +241,6 @@ class Capture:
                 break
             self.beat = self._clock.monotonic()
         return reader.ended.is_set()
-
-    def _look_after_held(self, text: str) -> None:
-        """Readers that came back are forgotten; too many that did not, or one that keeps the device, are fatal."""
-        self._held = [reader for reader in self._held if not reader.ended.is_set()]
-        blind = self._clock.monotonic() - self._blind_since
-        # A held thread of a stream keeps no device: it may only wait for a name server.
-        keeps_device = bool(self._held) and not is_stream(self._settings.source)
-        if len(self._held) >= MOST_HELD or (keeps_device and blind > HELD_LIMIT):
-            held = len(self._held)
-            self.fatal = (
-                f"the camera's driver holds {held} of our threads and does not let go ({text}); only a new process can help"
-            )
 
     def _pass(self, seconds: float) -> None:
         """Wait by the clock, and for ever when only a new process can help."""
@@ -291,8 +276,7 @@ class Capture:
                     self._blind_since = reader.moved
                 self.degraded = self._frozen_text()
                 return
-            if self.degraded is not None:
-                self.degraded = None
+            self.degraded = None
             image = upright(frame.image, self._settings.rotate, self._settings.flip)
             self._ring.push(replace(frame, image=image, number=number))
 

@@ -6,7 +6,6 @@ It takes the settings of edge-run, as a file or as flags. It changes nothing, an
 from __future__ import annotations
 
 import argparse
-import difflib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from edge import __version__
 from edge.cli.exits import FAILED_GATE, OK, Parser, exit_status
 from edge.cli.flags import add_flags, given_flags
 from edge.clock import rfc3339
-from edge.config import read_settings
+from edge.config import nearest, read_settings
 from edge.doctor import NAMES, Finding, Verdict, examine
 
 # Where systemd/install.sh puts them.
@@ -105,9 +104,7 @@ def _topics(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
-            raise argparse.ArgumentTypeError(f"{name!r} is not a topic; {hint}")
+            raise argparse.ArgumentTypeError(f"{name!r} is not a topic{nearest(name, NAMES)}")
     return names
 
 

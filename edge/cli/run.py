@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, lambda *_: reload.set())
     service = Service(settings, state_folder(settings), reread=lambda: read_settings(arguments.config, given_flags(arguments)))
     if arguments.check:
-        from edge.delivery.broker import read_password, tls_context
+        from edge.login import read_password, tls_context
 
         read_password(settings.mqtt)
         tls_context(settings.mqtt)

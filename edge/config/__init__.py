@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.config.read import SECRETS, Values, keys, read_settings
+from edge.config.read import SECRETS, Values, keys, nearest, read_settings
 from edge.config.settings import (
     CameraSettings,
     DeliverySettings,
@@ -12,6 +12,7 @@ from edge.config.settings import (
     ModelSettings,
     MqttSettings,
     PreviewSettings,
+    Region,
     ServiceSettings,
     Settings,
     SnapshotSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "ModelSettings",
     "MqttSettings",
     "PreviewSettings",
+    "Region",
     "ServiceSettings",
     "Settings",
     "SnapshotSettings",
@@ -38,5 +40,6 @@ __all__ = [
     "UpdateSettings",
     "Values",
     "keys",
+    "nearest",
     "read_settings",
 ]

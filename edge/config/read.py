@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -51,7 +51,7 @@ def read_settings(path: Path | None, flags: Values) -> Settings:
             if (section, key) in SECRETS:
                 problems.append(f"{name} is a secret; {SECRETS[section, key]}")
             elif (section, key) not in types:
-                problems.append(f"{name} is not a setting{_nearest(f'{section}.{key}', [f'{s}.{k}' for s, k in types])}")
+                problems.append(f"{name} is not a setting{nearest(f'{section}.{key}', [f'{s}.{k}' for s, k in types])}")
             else:
                 try:
                     # Flags are text, so a number may be told as one; in a file "1883" is a mistake.
@@ -88,7 +88,7 @@ def _read_file(path: Path, problems: list[str]) -> Iterator[tuple[tuple[str, str
     sections = [section.name for section in msgspec.structs.fields(Settings)]
     for section, table in content.items():
         if section not in sections:
-            problems.append(f"{path}: [{section}] is not a section{_nearest(section, sections)}")
+            problems.append(f"{path}: [{section}] is not a section{nearest(section, sections)}")
         elif not isinstance(table, dict):
             problems.append(f"{path}: {section} should be a section: write [{section}] with its keys below")
         else:
@@ -139,7 +139,8 @@ def _homeless(settings: Settings) -> list[str]:
     return problems
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The end of the sentence about an unknown word: which known one it may be, or what there is."""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else f"; known are {', '.join(known)}"
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+# Left, top, width and height as fractions of the picture.
 Region = tuple[Fraction, Fraction, Fraction, Fraction]
 Topic = Annotated[str, Meta(pattern=r"^[^/+#\x00\s]+(/[^/+#\x00\s]+)*$")]
 TopicLevel = Annotated[str, Meta(pattern=r"^[^/+#\x00\s]+$")]

@@ -79,9 +79,9 @@ class Alarms:
     def again(self, held: bool) -> None:
         """A new connection: what was under way is to be sent again; with `held` also what was acknowledged."""
         self._sent = 0
-        with self._lock:
-            for entry in self._entries:
-                if held:
+        if held:
+            with self._lock:
+                for entry in self._entries:
                     entry.acked = None
 
     def purge(self, before: float) -> None:

@@ -1,13 +1,11 @@
-"""How to reach the broker: password, TLS, one paho client for one attempt, and what went wrong in one line."""
+"""How to reach the broker: one paho client for one attempt, and what went wrong in one line."""
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -19,12 +17,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config import MqttSettings
-from edge.errors import DeliveryError
+from edge.login import broker_port, read_password, tls_context
 
 Protocol = Literal["5", "3.1.1"]
 
-PASSWORD_VARIABLE = "EMOTION_EDGE_MQTT_PASSWORD"  # noqa: S105  # the name of the variable, not a password
-CREDENTIAL = "mqtt-password"
 CONNECT_TIMEOUT = 5.0
 # With MQTT 5 a broker keeps from us what is larger: nobody may fill a small board's memory. Bytes.
 LARGEST_PACKET = 64 * 1024
@@ -85,67 +81,6 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 Signal = Connected | Refused | Acknowledged | Subscribed | Received | Lost
-
-
-def read_password(settings: MqttSettings) -> str | None:
-    """The password: from the file, else the systemd credential, else the environment.
-
-    Raises:
-        DeliveryError: a file is named that cannot be read.
-    """
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(credentials) / CREDENTIAL if credentials else None
-    path = Path(settings.password_file).expanduser() if settings.password_file else credential
-    if path is None or (path == credential and not path.exists()):
-        return os.environ.get(PASSWORD_VARIABLE)
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise DeliveryError(f"{path}: the broker's password cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise DeliveryError(f"{path}: the broker's password is not UTF-8 text") from None
-
-
-def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
-    """Certificates and host name are always verified; None without TLS.
-
-    Raises:
-        DeliveryError: a certificate or key that cannot be read.
-    """
-    if not settings.tls:
-        return None
-    name = settings.ca_file
-    try:
-        context = ssl.create_default_context(cafile=name and str(Path(name).expanduser()))
-        context.sslsocket_class = _Socket
-        if settings.cert_file:
-            name = f"{settings.cert_file} with {settings.key_file}"
-            key = settings.key_file and str(Path(settings.key_file).expanduser())
-            # An encrypted key would make OpenSSL ask for its pass phrase on the terminal, and wait for ever as a service.
-            context.load_cert_chain(Path(settings.cert_file).expanduser(), key, password=_no_pass_phrase)
-    except (OSError, ValueError) as error:
-        raise DeliveryError(f"TLS: {name} cannot be used ({error.args[-1]}); PEM files are expected") from None
-    return context
-
-
-class _Socket(ssl.SSLSocket):
-    """Paho leaves the socket of a failed handshake open until the garbage collector finds it."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-def _no_pass_phrase() -> str:
-    raise ValueError("the key is encrypted, and there is nobody to ask for its pass phrase")
-
-
-def broker_port(settings: MqttSettings) -> int:
-    """The port as set, else IANA's for MQTT: 1883, with TLS 8883."""
-    return settings.port or (8883 if settings.tls else 1883)
 
 
 def new_client(

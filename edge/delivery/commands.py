@@ -19,7 +19,7 @@ Verb = Literal["pause", "resume", "reload", "status"]
 
 # Payload and correlation data together; the longest command that means anything has 17 bytes.
 MAX_BYTES = 4096
-# So many commands wait for the supervisor at most; it takes them every second.
+# So many commands wait for the supervisor at most; it takes one in each of its turns.
 MAX_WAITING = 16
 MAX_LEVELS = 20
 # Commands that are looked at: so many at once, and so many a second from then on. The rest is dropped without a reply.
@@ -48,7 +48,13 @@ class Command(msgspec.Struct, frozen=True):
     correlation: bytes | None = None
 
 
-class _Pause(msgspec.Struct, forbid_unknown_fields=True):
+class Pause(msgspec.Struct, forbid_unknown_fields=True):
+    """What `pause` takes; the other commands take nothing.
+
+    Attributes:
+        paused: false is `resume`.
+    """
+
     paused: bool = True
 
 
@@ -56,17 +62,30 @@ class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
 
-ARGUMENTS: dict[Verb, type[_Pause] | type[_Nothing]] = {
-    "pause": _Pause,
+ARGUMENTS: dict[Verb, type[Pause] | type[_Nothing]] = {
+    "pause": Pause,
     "resume": _Nothing,
     "reload": _Nothing,
     "status": _Nothing,
 }
 
 
+def make_reply(name: str, response: str, correlation: bytes | None, result: dict[str, Any] | None, error: str | None) -> Message:
+    """Any reply.
+
+    Args:
+        name: what it answers.
+        response: the topic that it goes to.
+        correlation: what it has to carry (MQTT 5).
+        result, error: what was done, or why it was not.
+    """
+    payload = encode(Reply(1, name[:64], error is None, result, error))
+    return Message(response, payload, schema="reply/1", correlation=correlation)
+
+
 def reply_to(command: Command, result: dict[str, Any] | None, error: str | None) -> Message:
     """The reply to a command: done, with a result or without, or not done, with an error."""
-    return _reply(command.name, command.response, command.correlation, result, error)
+    return make_reply(command.name, command.response, command.correlation, result, error)
 
 
 def read_command(received: Received, topics: Topics) -> Command | Message | None:
@@ -84,7 +103,7 @@ def read_command(received: Received, topics: Topics) -> Command | Message | None
     elif not SANE_VERB.fullmatch(name):
         return None
     if len(received.payload) + len(correlation or b"") > MAX_BYTES:
-        return _reply(name, response, None, None, f"a command has at most {MAX_BYTES} bytes")
+        return make_reply(name, response, None, None, f"a command has at most {MAX_BYTES} bytes")
     kind = ARGUMENTS.get(name)  # type: ignore[call-overload]
     if kind is None:
         error = f"there is no command of this name; there are {', '.join(ARGUMENTS)}"
@@ -96,9 +115,9 @@ def read_command(received: Received, topics: Topics) -> Command | Message | None
         except (msgspec.MsgspecError, ValueError, RecursionError) as failure:
             error = f"the payload is not what {name} takes ({first_line(failure)}); see docs/mqtt.md"
         else:
-            resumed = isinstance(arguments, _Pause) and not arguments.paused
+            resumed = isinstance(arguments, Pause) and not arguments.paused
             return Command("resume" if resumed else name, msgspec.to_builtins(arguments), name, response, correlation)  # type: ignore[arg-type]
-    return _reply(name, response, correlation, None, error)
+    return make_reply(name, response, correlation, None, error)
 
 
 class Desk:
@@ -142,8 +161,3 @@ class Desk:
         if found is None:
             log.info("a command on a topic that cannot be replied to is ignored")
         return found
-
-
-def _reply(name: str, response: str, correlation: bytes | None, result: dict[str, Any] | None, error: str | None) -> Message:
-    payload = encode(Reply(1, name[:64], error is None, result, error))
-    return Message(response, payload, schema="reply/1", correlation=correlation)

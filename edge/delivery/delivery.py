@@ -17,16 +17,17 @@ from typing import Any, get_args
 import msgspec
 
 from edge.config import Settings
-from edge.delivery.broker import Received, read_password, tls_context
-from edge.delivery.commands import Command, Desk, reply_to
+from edge.delivery.broker import Received
+from edge.delivery.commands import Command, Desk, make_reply, reply_to
 from edge.delivery.discovery import BIRTH, About, birth_topic, discovery_payload, discovery_topic
-from edge.delivery.events import Counters, EventDraft, Problem, Reply, State, Stats, encode
+from edge.delivery.events import Counters, EventDraft, Problem, State, Stats, encode
 from edge.delivery.messages import Message
 from edge.delivery.sender import Sender
 from edge.delivery.session import Backoff, Session
 from edge.delivery.store import Store
 from edge.delivery.topics import device_name, topics
 from edge.delivery.waker import Waker
+from edge.login import read_password, tls_context
 
 # The thread turns at least this often: it purges, tries a full disk again and shows that it lives. Seconds.
 TURN = 1.0
@@ -144,8 +145,7 @@ class Delivery:
 
     def tell(self, name: str, result: dict[str, Any], error: str | None = None) -> None:
         """Say on `reply/<name>` how something stands that goes on longer than one command. Returns at once."""
-        payload = encode(Reply(1, name, error is None, result, error))
-        self._sender.replies.append(Message(self._topics.replies + name, payload, schema="reply/1"))
+        self._sender.replies.append(make_reply(name, self._topics.replies + name, None, result, error))
         self._waker.wake()
 
     def describe(self, about: About) -> None:

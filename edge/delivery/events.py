@@ -235,7 +235,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     Attributes:
         v: version of this format.
-        command: the last level of the topic that the command was sent to.
+        command: the last level of the topic that the command was sent to, or `update`.
         ok: whether it was done.
         result: what the command gives; null where it gives nothing.
         error: one sentence: why it was not done.

@@ -6,13 +6,14 @@ import select
 import time
 
 from edge.config import Settings
-from edge.delivery.broker import Acknowledged, Connected, Lost, Received, Subscribed, read_password, tls_context
+from edge.delivery.broker import Acknowledged, Connected, Lost, Received, Subscribed
 from edge.delivery.discovery import discovery_topic
 from edge.delivery.messages import Message
 from edge.delivery.outbox import new_name
 from edge.delivery.session import Backoff, Session
 from edge.delivery.topics import topics
 from edge.errors import DeliveryError
+from edge.login import read_password, tls_context
 
 TIMEOUT = 15.0
 STEP = 0.05

@@ -46,21 +46,12 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Messages:
-    """Makes the messages of one device.
-
-    Args:
-        batch: whether events go by the batch is decided here, for every one of them alike.
-    """
+    """Makes the messages of one device; whether events go by the batch is decided here, for every one of them alike."""
 
     def __init__(self, topics: Topics, settings: DeliverySettings) -> None:
         self._topics, self._expiry = topics, settings.expiry
         self._batch = settings.batch > 1
         self._stats_expiry = max(1, round(2 * settings.stats_interval))
-
-    @property
-    def events_topic(self) -> str:
-        """Where events go."""
-        return self._topics.batch if self._batch else self._topics.events
 
     def events(self, payloads: Sequence[bytes]) -> Message:
         """One event, or a batch of them."""

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from edge.delivery.outbox import Identity, Outbox, boot_id, new_name
-from edge.errors import DeliveryError
+from edge.errors import OutboxError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ def open_outbox(
         now, boot: monotonic seconds and the machine's boot; tests give other ones.
 
     Raises:
-        DeliveryError: no permission, another process has it, or a newer version wrote it.
+        OutboxError: no permission, another process has it, or the disk does not take it.
+        DeliveryError: a newer version wrote it.
     """
     path = folder / ("replay.db" if replay else "outbox.db")
     now = time.monotonic() if now is None else now
@@ -57,12 +58,12 @@ def open_outbox(
         return outbox
     except sqlite3.Error as error:
         if "locked" in str(error):
-            raise DeliveryError(
+            raise OutboxError(
                 f"{path} is in use by another edge-run; stop it, or give this one its own service.state_dir"
             ) from None
-        raise DeliveryError(f"{path}: the outbox cannot be opened ({error}); look at the disk or set service.state_dir") from None
+        raise OutboxError(f"{path}: the outbox cannot be opened ({error}); look at the disk or set service.state_dir") from None
     except OSError as error:
-        raise DeliveryError(f"{path}: the outbox cannot be opened ({error.strerror}); set service.state_dir") from None
+        raise OutboxError(f"{path}: the outbox cannot be opened ({error.strerror}); set service.state_dir") from None
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:

@@ -12,15 +12,19 @@ from typing import Any
 
 import msgspec
 
+from edge.delivery.commands import ARGUMENTS, Pause
 from edge.delivery.events import Alarm, Batch, Event, Reply, State, Stats
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 PAYLOADS = {"event": Event, "batch": Batch, "alarm": Alarm, "state": State, "stats": Stats, "reply": Reply}
 AVAILABILITY = {"type": "string", "enum": ["online", "offline", "stopped"]}
-
-# What `pause` takes; the other commands take nothing.
-COMMAND = {"type": "object", "properties": {"paused": {"type": "boolean"}}, "additionalProperties": False}
-TEXTS = {"availability": AVAILABILITY, "command": COMMAND}
+# What is no JSON: its content type and its schema.
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "availability": ("text/plain", AVAILABILITY),
+    "update": ("application/octet-stream", {"type": "string", "format": "binary"}),
+}
+# Taken, not published.
+TAKEN = ("command", "update")
 
 # name -> address under <prefix>/<device>/, summary, QoS, retained
 CHANNELS: dict[str, tuple[str, str, int, bool]] = {
@@ -30,13 +34,16 @@ CHANNELS: dict[str, tuple[str, str, int, bool]] = {
     "alarm": ("alarms", "something is wrong, or over", 1, False),
     "state": ("state", "who is there now, on change", 1, True),
     "stats": ("stats", "how the device is doing, from time to time", 0, False),
-    "command": ("command/{verb}", "pause, resume, reload or status; an empty payload is as good as {}", 1, False),
-    "reply": ("reply/{verb}", "the answer to a command, here or on its response topic", 1, False),
+    "command": ("command/{verb}", "what the device shall do; an empty payload is as good as {}", 1, False),
+    "reply": ("reply/{subject}", "the answer to a command, here or on its response topic; how an update stands", 1, False),
+    "update": ("update/{step}", "a signed model, piece by piece; see updates.md", 0, False),
 }
 PARAMETERS = {
     "prefix": {"description": "mqtt.prefix, one level or more", "default": "emotion"},
     "device": {"description": "mqtt.device, else the host's name"},
-    "verb": {"description": "which command", "enum": ["pause", "resume", "reload", "status"]},
+    "verb": {"description": "which command", "enum": list(ARGUMENTS)},
+    "subject": {"description": "which command, or update", "enum": [*ARGUMENTS, "update"]},
+    "step": {"description": "the head of a package, a piece of it, or a question", "enum": ["offer", "chunk", "status"]},
 }
 
 
@@ -52,9 +59,13 @@ def schema(name: str) -> dict[str, Any]:
 
 def asyncapi() -> dict[str, Any]:
     """AsyncAPI 3 description of every topic."""
-    _, components = msgspec.json.schema_components(PAYLOADS.values(), ref_template="#/components/schemas/{name}")
-    payloads: dict[str, Any] = {name: {"$ref": f"#/components/schemas/{kind.__name__}"} for name, kind in PAYLOADS.items()}
-    payloads |= TEXTS
+    kinds = {**PAYLOADS, "command": Pause}
+    _, components = msgspec.json.schema_components(kinds.values(), ref_template="#/components/schemas/{name}")
+    messages: dict[str, Any] = {
+        name: {"contentType": "application/json", "payload": {"$ref": f"#/components/schemas/{kind.__name__}"}}
+        for name, kind in kinds.items()
+    }
+    messages |= {name: {"contentType": content, "payload": payload} for name, (content, payload) in OTHERS.items()}
     document = {
         "asyncapi": "3.0.0",
         "info": {"title": "emotion-edge", "version": "1", "description": "What a device publishes and takes. See mqtt.md."},
@@ -71,21 +82,15 @@ def asyncapi() -> dict[str, Any]:
             for name, (address, summary, _, _) in CHANNELS.items()
         },
         "operations": {
-            f"{'take' if name == 'command' else 'publish'}-{name}": {
-                "action": "receive" if name == "command" else "send",
+            f"{'take' if name in TAKEN else 'publish'}-{name}": {
+                "action": "receive" if name in TAKEN else "send",
                 "channel": {"$ref": f"#/channels/{name}"},
                 "bindings": {"mqtt": {"qos": qos, "retain": retain, "bindingVersion": "0.2.0"}},
             }
             for name, (_, _, qos, retain) in CHANNELS.items()
         },
         "components": {
-            "messages": {
-                name: {
-                    "contentType": "text/plain" if name == "availability" else "application/json",
-                    "payload": payloads[name],
-                }
-                for name in CHANNELS
-            },
+            "messages": {name: messages[name] for name in CHANNELS},
             "schemas": components,
         },
     }

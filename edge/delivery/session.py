@@ -24,7 +24,6 @@ from edge.delivery.broker import (
     Protocol,
     Refused,
     Signal,
-    broker_port,
     describe,
     new_client,
     open_connection,
@@ -32,6 +31,7 @@ from edge.delivery.broker import (
 )
 from edge.delivery.messages import Message
 from edge.errors import DeliveryError, first_line
+from edge.login import broker_port
 
 # 3.1.1 does for an hour what 5 would do, then 5 is tried again: the broker may have been updated, or it was only starting up.
 TRY_5_AGAIN = 3600.0
@@ -99,11 +99,6 @@ class Session:
     def troubled(self) -> bool:
         """Whether an attempt or a connection has failed since the broker last took what we sent."""
         return self._failures > 0
-
-    @property
-    def protocol(self) -> Protocol:
-        """The version spoken now, or by the next attempt."""
-        return self._protocol
 
     def socket(self) -> Any:
         """The socket to wait on, None without one."""

@@ -15,15 +15,14 @@ from typing import Any
 
 from edge.clock import SYSTEM, Clock
 from edge.config import MqttSettings, Settings
-from edge.delivery.broker import broker_port, describe, tls_context
+from edge.delivery.broker import CONNECT_TIMEOUT, describe
 from edge.doctor.dialogue import talk
 from edge.doctor.finding import Finding, Findings, broken, good, warning
 from edge.errors import DeliveryError
+from edge.login import broker_port, tls_context
 
 # A name server that is away is asked again and again for up to half a minute (resolv.conf(5)).
 RESOLVE_TIMEOUT = 10.0
-# In the same house a connection takes milliseconds.
-CONNECT_TIMEOUT = 5.0
 # Enough to get a new certificate without haste.
 SOON = 30 * 86_400.0
 

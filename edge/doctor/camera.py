@@ -8,13 +8,12 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge.camera import DEMO, is_device, is_ribbon, is_stream
+from edge.camera import DEMO, is_device, is_live, is_ribbon, is_stream
 from edge.config import CameraSettings, Settings
 from edge.doctor import v4l2
-from edge.doctor.finding import Finding, Findings, broken, good, skipped, warning
+from edge.doctor.finding import Finding, Findings, broken, failed, good, skipped, warning
 from edge.doctor.person import READ, WRITE, Person, runner
-from edge.doctor.processes import Process, edge_runs, holders
-from edge.doctor.sources import device_path, is_file
+from edge.doctor.processes import edge_runs, holders
 from edge.errors import CameraError, EmotionEdgeError
 
 # A raw ribbon sensor shows as a V4L2 device too, whose pictures nobody has made visible yet: the driver tells (the kernel's
@@ -164,7 +163,7 @@ def stream(url: str) -> Findings:
 def in_use(path: Path, root: Path = Path("/")) -> Findings:
     """Who holds the device; edge-run may, others may not."""
     for process in holders(path, root):
-        if process in edge_runs(root):
+        if process.is_edge_run:
             yield good("camera.use", f"in use by {process}")
         else:
             yield warning("camera.use", f"in use by {process}; edge-run cannot have it then", f"end it: kill {process.pid}")
@@ -172,7 +171,7 @@ def in_use(path: Path, root: Path = Path("/")) -> Findings:
 
 def frame(camera: CameraSettings, root: Path = Path("/")) -> Finding:
     """Open the source as edge-run does, and take a frame; not while edge-run may be using it."""
-    busy: list[Process] = [] if is_file(camera.source) else edge_runs(root)
+    busy = edge_runs(root) if is_live(camera.source) else []
     if is_device(camera.source):
         busy = busy or holders(device_path(camera.source, root), root)
     if busy:
@@ -183,12 +182,16 @@ def frame(camera: CameraSettings, root: Path = Path("/")) -> Finding:
     try:
         opened = open_camera(camera)
     except EmotionEdgeError as error:
-        what, _, remedy = str(error).partition("; ")
-        return broken("camera.frame", what, remedy or "correct camera.source")
+        return failed("camera.frame", error, "correct camera.source")
     try:
         return good("camera.frame", f"{'a frame came' if camera.source != DEMO else 'the demo runs'}: {opened.describe()}")
     finally:
         opened.close()
+
+
+def device_path(source: str, root: Path = Path("/")) -> Path:
+    """`0` -> /dev/video0; a path as it is."""
+    return root / (f"dev/video{source}" if source.isdecimal() else source.lstrip("/"))
 
 
 def _stable(source: str, root: Path) -> Findings:

@@ -16,8 +16,6 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from edge.config import MqttSettings
 from edge.delivery.broker import (
-    CREDENTIAL,
-    PASSWORD_VARIABLE,
     Acknowledged,
     Connected,
     Lost,
@@ -29,14 +27,13 @@ from edge.delivery.broker import (
     describe,
     new_client,
     open_connection,
-    read_password,
 )
+from edge.delivery.session import ANSWER_TIMEOUT
 from edge.delivery.topics import topics
 from edge.doctor.finding import Finding, Findings, broken, good, skipped, warning
 from edge.errors import DeliveryError
+from edge.login import CREDENTIAL, PASSWORD_VARIABLE, read_password
 
-# As edge-run waits: amqtt says nothing at all to some MQTT 5 packets.
-ANSWER_TIMEOUT: dict[Protocol, float] = {"5": 3.0, "3.1.1": 5.0}
 ACKNOWLEDGE_TIMEOUT = 5.0
 SLOW = 1.0
 # Reasons that mean the name or password (MQTT 5, 2.4, as paho puts them into words; 3.1.1 has the same two).
@@ -47,7 +44,7 @@ SignalT = TypeVar("SignalT", bound=Signal)
 
 def doctor_topic(mqtt: MqttSettings) -> str:
     """The only topic that the doctor uses."""
-    return f"{topics(mqtt).base}/reply/doctor"
+    return f"{topics(mqtt).replies}doctor"
 
 
 def talk(mqtt: MqttSettings) -> Findings:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from edge.errors import EmotionEdgeError
+
 Verdict = Literal["good", "warning", "broken", "skipped"]
 
 
@@ -47,3 +49,9 @@ def broken(name: str, text: str, remedy: str) -> Finding:
 def skipped(name: str, text: str, remedy: str | None = None) -> Finding:
     """Nothing can be said here, or nothing has to be looked at."""
     return Finding(name, "skipped", text, remedy)
+
+
+def failed(name: str, error: EmotionEdgeError, otherwise: str) -> Finding:
+    """Broken, in the words of an error: what happened, and what to do; `otherwise` where it does not say that."""
+    what, _, remedy = str(error).partition("; ")
+    return broken(name, what, remedy or otherwise)

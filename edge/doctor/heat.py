@@ -32,16 +32,17 @@ def check(_settings: Settings, root: Path = Path("/")) -> Findings:
     else:
         yield good("heat.temperature", f"{degrees:.0f} °C")
     bits = pi_bits(root)
-    counters = {file.name.split("_")[0]: number for file in sorted(root.glob(JETSON_COUNTERS)) if (number := _count(file))}
+    slowed, files = throttled(root), sorted(root.glob(JETSON_COUNTERS))
+    counters = {file.name.split("_")[0]: number for file in files if (number := _count(file))}
     if bits is not None:
         yield from judge_pi(bits)
     elif counters:
         told = ", ".join(f"{name} {number}" for name, number in counters.items())
         text = f"the board has slowed itself down for want of power since its start ({told})"
         yield warning("heat.throttling", text, f"{SUPPLY}, or choose a smaller power mode (nvpmodel)")
-    elif throttled(root):
+    elif slowed:
         yield warning("heat.throttling", "the board slows itself down at this moment", COOLING)
-    elif throttled(root) is None and not any(root.glob(JETSON_COUNTERS)):
+    elif slowed is None and not files:
         yield skipped("heat.throttling", "this machine does not tell whether it slows itself down")
     else:
         yield good("heat.throttling", "the board runs at full speed")

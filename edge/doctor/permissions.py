@@ -18,7 +18,7 @@ DEVICE_GROUPS, RIBBON_GROUPS = ("video",), ("video", "render")
 
 
 def check(settings: Settings, root: Path = Path("/")) -> Findings:
-    """User and groups, the state folder, and the files with secrets."""
+    """User and groups, the state folder, the files with secrets, and the owner's public key."""
     person = runner(root)
     source = settings.camera.source
     yield from groups(person, RIBBON_GROUPS if is_ribbon(source) else DEVICE_GROUPS if is_device(source) else ())
@@ -28,7 +28,9 @@ def check(settings: Settings, root: Path = Path("/")) -> Findings:
     except PermissionError:
         yield skipped("permissions.state", f"you may not look at {folder}", "run the doctor with sudo")
     for key, path in _secrets(settings):
-        yield secret(person, key, Path(path).expanduser())
+        yield file(person, key, Path(path).expanduser(), secret=True)
+    if settings.update.key_file:
+        yield file(person, "update-key_file", Path(settings.update.key_file).expanduser(), secret=False)
 
 
 def groups(person: Person, wanted: tuple[str, ...]) -> Findings:
@@ -67,8 +69,8 @@ def state(person: Person, folder: Path) -> Findings:
         yield good(name, f"{folder} belongs to {person.name} alone")
 
 
-def secret(person: Person, key: str, path: Path) -> Finding:
-    """A file with a password or a private key: read by edge-run, by nobody else."""
+def file(person: Person, key: str, path: Path, *, secret: bool) -> Finding:
+    """A file that the settings name: read by edge-run, and one with a password or a private key by nobody else."""
     name = f"permissions.{key}"
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -80,6 +82,8 @@ def secret(person: Person, key: str, path: Path) -> Finding:
     if not readable:
         remedy = f"sudo chown root:{person.name} {path}; sudo chmod 0640 {path}"
         return broken(name, f"{person.name} may not read {path}", remedy)
+    if not secret:
+        return good(name, f"{path} is read by {person.name}")
     if mode & 0o007:
         return warning(name, f"everyone on this machine may read {path} (mode {mode:04o})", f"sudo chmod o= {path}")
     return good(name, f"{path} is read by {person.name} and not by everyone")

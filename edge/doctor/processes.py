@@ -18,6 +18,10 @@ class Process(msgspec.Struct, frozen=True):
     pid: int
     name: str
 
+    @property
+    def is_edge_run(self) -> bool:
+        return self.name == EDGE_RUN[0]
+
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid})"
 
@@ -30,7 +34,7 @@ def holders(file: Path, root: Path = ROOT) -> list[Process]:
 
 def edge_runs(root: Path = ROOT) -> list[Process]:
     """Every edge-run on this machine, whoever runs it."""
-    return [process for process in processes(root) if process.name == EDGE_RUN[0]]
+    return [process for process in processes(root) if process.is_edge_run]
 
 
 def processes(root: Path = ROOT) -> Iterator[Process]:

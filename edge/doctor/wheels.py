@@ -58,6 +58,7 @@ TFLITE = (
 )
 ONNX = Package("onnxruntime", "onnxruntime", "1.17", extra="onnx")
 METRICS = Package("prometheus-client", "prometheus_client", "0.19", extra="metrics")
+UPDATE = Package("cryptography", "cryptography", "41", extra="update")
 
 
 def check(settings: Settings, _root: Path = Path("/")) -> Findings:
@@ -75,6 +76,8 @@ def check(settings: Settings, _root: Path = Path("/")) -> Findings:
     yield examine(ONNX, needed=onnx or settings.detector.runtime == "onnx")
     if settings.service.metrics_port:
         yield examine(METRICS, needed=True)
+    if settings.update.key_file:
+        yield examine(UPDATE, needed=True)
 
 
 def system() -> Finding:

@@ -52,6 +52,11 @@ class Classifier:
         """Native crops -> calibrated probabilities of each."""
         return [self.scores(self.pixels(crop)) for crop in crops]
 
+    def look(self, crops: Sequence[Crop]) -> Scores:
+        """Native views of one face -> the mean of what `classify` says of each."""
+        first, *others = self.classify(crops)
+        return sum(others, first) / np.float32(len(crops))
+
 
 def open_classifier(
     model: Path, threads: int = 1, delegate: str = XNNPACK, tensorrt: TensorRtSettings | None = None

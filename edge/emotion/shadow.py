@@ -12,9 +12,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.emotion.classify import Classifier
 from edge.errors import ModelError, first_line
 from edge.types import Crop, Scores
@@ -70,7 +67,7 @@ class ShadowModel:
         """
         began = time.perf_counter()
         try:
-            second = self._mean(self._classifier.classify(crops))
+            second = self._classifier.look(crops)[self._order]
         except Exception as error:  # noqa: BLE001  whatever the second model does, the first one must go on
             self._broken = True
             log.warning("the shadow model %s has failed and is switched off (%s)", self.identity, first_line(error))
@@ -78,9 +75,6 @@ class ShadowModel:
         self._times.append((seconds, time.perf_counter() - began))
         self._looks += 1
         self._agreed += int(scores.argmax()) == int(second.argmax())
-
-    def _mean(self, each: Sequence[Scores]) -> NDArray[np.float32]:
-        return np.asarray(np.mean(each, axis=0), np.float32)[self._order]
 
     @property
     def looks(self) -> int:

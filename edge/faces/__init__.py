@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +64,8 @@ def open_detector(settings: DetectorSettings, live: bool = True) -> FaceDetector
     log.debug("%s, %d threads", detector.name, threads)
     if settings.kind == "auto" and detector.name == "haar":
         log.info("faces are found by haar; yunet misses far fewer of them: edge-fetch yunet")
+    if settings.runtime == "auto" and "(opencv " in detector.name and importlib.util.find_spec("onnxruntime") is None:
+        log.info("yunet runs on OpenCV; ONNX Runtime takes half the time: pip install 'emotion-edge[onnx]'")
     if not settings.regions:
         return detector
     from edge.faces.regions import InRegions
@@ -141,6 +145,12 @@ def overlap(a: Face, b: Face) -> float:
         return 0.0
     shared = wide * high
     return shared / (a.side**2 + b.side**2 - shared)
+
+
+def moved(face: Face, x: float, y: float) -> Face:
+    """The same face, with its landmarks, around another centre."""
+    shift = np.array([x - face.x, y - face.y], np.float32)
+    return replace(face, x=x, y=y, landmarks=None if face.landmarks is None else face.landmarks + shift)
 
 
 def distinct(faces: Iterable[Face]) -> list[Face]:

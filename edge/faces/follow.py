@@ -6,12 +6,13 @@ how sure it is: a face that is covered, or turns away, does not match any more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.faces import moved
 from edge.types import Face
 
 # Pixels across a face's square, and by how many of them it may move between two frames: half its side, which at 10
@@ -86,9 +87,7 @@ def find(image: NDArray[np.uint8], likeness: Likeness, last: Face) -> tuple[Face
     x, y = x + right * step + likeness.x, y + down * step + likeness.y
     if not (0 <= x < image.shape[1] and 0 <= y < image.shape[0]):
         return None
-    shift = (x - last.x, y - last.y)
-    landmarks = None if last.landmarks is None else last.landmarks + np.array(shift, np.float32)
-    return replace(last, x=x, y=y, landmarks=landmarks), float(correlation)
+    return moved(last, x, y), float(correlation)
 
 
 def _patch(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.faces import FaceDetector
+from edge.config import Region
+from edge.faces import FaceDetector, moved
 from edge.types import Face
-
-# Left, top, width and height as fractions of the picture.
-Region = tuple[float, float, float, float]
 
 
 class InRegions:
@@ -39,7 +36,7 @@ class InRegions:
         # A region at the very edge of a tiny picture still is a pixel.
         left, top = min(math.floor(min(lefts)), width - 1), min(math.floor(min(tops)), height - 1)
         right, bottom = max(math.ceil(max(rights)), left + 1), max(math.ceil(max(bottoms)), top + 1)
-        found = (_moved(face, left, top) for face in self._detector.detect(image[top:bottom, left:right]))
+        found = (moved(face, face.x + left, face.y + top) for face in self._detector.detect(image[top:bottom, left:right]))
         return [face for face in found if inside(face, self._regions, image)]
 
 
@@ -47,8 +44,3 @@ def inside(face: Face, regions: Sequence[Region], image: NDArray[np.uint8]) -> b
     """Whether the centre of a face lies in one of the regions of a picture."""
     height, width = image.shape[:2]
     return any(x * width <= face.x < (x + w) * width and y * height <= face.y < (y + h) * height for x, y, w, h in regions)
-
-
-def _moved(face: Face, x: int, y: int) -> Face:
-    landmarks = None if face.landmarks is None else face.landmarks + np.array([x, y], np.float32)
-    return replace(face, x=face.x + x, y=face.y + y, landmarks=landmarks)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.config import TrackSettings
+from edge.config import Region, TrackSettings
 from edge.faces import SAME, overlap
 from edge.faces.follow import Likeness, find, remember
-from edge.faces.regions import Region, inside
+from edge.faces.regions import inside
 from edge.types import Face, Frame, TrackedFace
 
 # A fast face may leave its own square between two detections; then it is the one that is near and of like size.

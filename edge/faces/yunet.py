@@ -87,7 +87,7 @@ def open_network(weights: Path, runtime: Literal["auto", "onnx", "opencv"], thre
         except RuntimeMissingError as error:
             if runtime == "onnx":
                 raise DetectorError(f"detector.runtime is onnx, but {error}") from None
-            log.info("yunet runs on OpenCV; ONNX Runtime takes half the time: pip install 'emotion-edge[onnx]'")
+            log.debug("%s", error)
         except (ModelError, OSError) as error:
             if runtime == "onnx":
                 raise DetectorError(f"{weights}: {error}; `edge-fetch yunet` gets the right file") from None

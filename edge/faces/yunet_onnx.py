@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -62,8 +62,7 @@ class OnnxYuNet:
             ModelError: it is no YuNet.
             RuntimeMissingError: ONNX Runtime cannot be imported.
         """
-        self._content, self._threads = content, threads
-        self._sessions: OrderedDict[tuple[int, int], _Session] = OrderedDict()
+        self._session = lru_cache(SESSIONS)(lambda height, width: _open(content, height, width, threads))
         self.name = self._session(PROOF, PROOF).runtime.name
 
     def rows(self, image: NDArray[np.uint8], min_score: float, max_overlap: float, candidates: int) -> NDArray[np.float32]:
@@ -84,15 +83,6 @@ class OnnxYuNet:
         outputs = session.runtime.run(session.tensor)
         levels = [[outputs[place][0] for place in session.order[level :: len(STRIDES)]] for level in range(len(STRIDES))]
         return _distinct(_decode(levels, session.cells, min_score), min_score, max_overlap, candidates)
-
-    def _session(self, height: int, width: int) -> _Session:
-        size = (height, width)
-        if size not in self._sessions:
-            if len(self._sessions) == SESSIONS:
-                self._sessions.popitem(last=False)
-            self._sessions[size] = _open(self._content, height, width, self._threads)
-        self._sessions.move_to_end(size)
-        return self._sessions[size]
 
 
 def _open(content: bytes, height: int, width: int, threads: int) -> _Session:

@@ -54,11 +54,6 @@ class Problems:
         return True
 
     @property
-    def lasting(self) -> tuple[Problem, ...]:
-        """Their names, in the order of the alphabet."""
-        return tuple(sorted(self._lasting))
-
-    @property
-    def texts(self) -> dict[Problem, str]:
-        """One sentence each."""
-        return dict(self._lasting)
+    def lasting(self) -> frozenset[Problem]:
+        """Their names."""
+        return frozenset(self._lasting)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-import os
 import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import parse_qs
 
 from edge.config import PreviewSettings
 from edge.errors import ConfigError
+from edge.places import secret_file
 
 CREDENTIAL = "preview-token"
 # 16 signs of a random word are 64 bits at the least (hexadecimal): nobody guesses it over a network. They stand in an
@@ -132,11 +131,9 @@ def read_token(settings: PreviewSettings, place: Place) -> str | None:
     Raises:
         ConfigError: it is needed and missing, cannot be read, or is too easily guessed.
     """
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(credentials) / CREDENTIAL if credentials else None
-    path = Path(settings.token_file).expanduser() if settings.token_file else credential
+    path = secret_file(settings.token_file, CREDENTIAL)
     how = "make one with: openssl rand -hex 16"
-    if path is None or (path == credential and not path.exists()):
+    if path is None:
         if place.local:
             return None
         told = f"preview.address = {settings.address!r} can be reached by others, so preview.token_file is needed"

@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -113,7 +114,9 @@ class Inbox:
             keep: leave the package as it came, so that a second push need not send it again.
         """
         if not keep:
-            self._incoming.unlink(missing_ok=True)
+            # A leftover costs room; the next transfer begins over it.
+            with suppress(OSError):
+                self._incoming.unlink(missing_ok=True)
         # The phase last: with it the other thread may begin anew.
         self.transfer, self.staged = None, None
         self.phase = "idle"
@@ -122,17 +125,18 @@ class Inbox:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            level, payload = "", b""
             try:
-                level, payload, retained = self._queue.get(timeout=TURN)
-            except queue.Empty:
-                self._look_at_the_time()
-                continue
-            try:
-                self._take(level, payload, retained)
+                try:
+                    level, payload, retained = self._queue.get(timeout=TURN)
+                except queue.Empty:
+                    self._look_at_the_time()
+                else:
+                    self._take(level, payload, retained)
             except (UpdateError, OSError) as error:
                 self._refuse(error, self._subject(level, payload))
             except Exception:
-                # Whatever a message has done: the next one finds the thread alive.
+                # Whatever it was: the next message finds the thread alive.
                 log.exception("an update message could not be worked on")
                 self._give_up()
         if self.transfer is not None:
@@ -233,7 +237,9 @@ class Inbox:
         """Wait for it no more, but keep what has come."""
         if self.transfer is not None:
             log.info("update to %s: nothing has come for %.0f s", self.transfer.package.head.identity, IDLE)
-            self.transfer.sync()
+            # What is not on disk is found by the sha256.
+            with suppress(OSError):
+                self.transfer.sync()
             self.transfer.close()
         self.settle(keep=True)
 

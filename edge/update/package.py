@@ -88,7 +88,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Package(NamedTuple):
-    """A package whose signature was found good.
+    """A package, as its seal describes it; `open_seal` alone makes one whose signature was found good.
 
     Attributes:
         seal: all before the files.

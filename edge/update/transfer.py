@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -85,12 +86,9 @@ class Transfer:
 
     def close(self) -> None:
         """Leave the file as it is, for another time."""
-        self._file.close()
-
-    def drop(self) -> None:
-        """Delete it."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
+        # It writes what is left in memory, which a full disk refuses.
+        with suppress(OSError):
+            self._file.close()
 
     def _there(self) -> int:
         """Whole chunks of this very package in the file."""

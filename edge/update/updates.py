@@ -28,6 +28,8 @@ from edge.update.slots import Pointer, Slots
 
 log = logging.getLogger(__name__)
 
+# Between two attempts to write a pointer that the disk does not take, seconds.
+RETRY = 5.0
 # What is told, and why something was not done.
 Tell = Callable[[dict[str, Any], str | None], None]
 
@@ -56,7 +58,9 @@ class Updates:
         self.hear = self._inbox.hear
         self._tell: Tell = lambda _progress, _error: None
         self._trial: Installed | None = None
-        self._lasted = self._looked_at = 0.0
+        # The pushed model that runs; None when that is the settings'.
+        self._installed: Installed | None = None
+        self._lasted = self._looked_at = self._retry_at = 0.0
         self._restarts = 0
 
     def open(self, settings: Settings) -> Opened:
@@ -65,17 +69,21 @@ class Updates:
         Raises:
             EmotionEdgeError: as `open_models`, of the settings' model.
         """
-        self._settings, pointer = settings, self._slots.pointer
-        for installed in (self._trial or pointer.committed, pointer.previous):
+        for installed in (self._slots.pointer.committed, self._slots.pointer.previous):
             if installed is not None:
                 try:
-                    self._opened = self._open(installed)
+                    return self._use(installed, settings)
                 except Exception as error:  # noqa: BLE001  whatever is wrong with it, the device starts
                     log.warning("the pushed %s %s cannot be used: %s", installed.name, installed.version, first_line(error))
-                else:
-                    return self._opened
-        self._opened = open_named(settings)
-        return self._opened
+        return self._use(None, settings)
+
+    def reopen(self, settings: Settings) -> Opened:
+        """Open for a reload what runs: a trial, another pushed model, or the model that the settings name.
+
+        Raises:
+            EmotionEdgeError: it cannot be opened; what runs goes on, with the settings that it has.
+        """
+        return self._use(self._installed, settings)
 
     def start(self, tell: Tell) -> None:
         """Begin to take updates.
@@ -86,11 +94,7 @@ class Updates:
         self._tell = tell
         trial = self._slots.pointer.trial
         if trial is not None:
-            try:
-                self._take_back(trial, "the program or the board stopped while it was on trial")
-            except OSError as error:
-                # Nobody opens what is on trial in the pointer alone, so the old one runs all the same.
-                log.warning("update: the pointer cannot be written (%s)", error.strerror)
+            self._take_back(trial, "the program or the board stopped while it was on trial")
         self._inbox.start()
 
     def stop(self) -> None:
@@ -98,7 +102,9 @@ class Updates:
         self._inbox.stop()
 
     def turn(self, restarts: int, watching: bool) -> Opened | None:
-        """Look after what has come, and after what is on trial. The supervisor calls this, and `open`, `start` and `stop`.
+        """Look after what has come, and after what is on trial.
+
+        The supervisor calls this, and `open`, `start` and `stop`; `reopen` may take its time in another thread, while this waits.
 
         Args:
             restarts: how often a stage has been started anew so far; one more ends a trial.
@@ -107,19 +113,29 @@ class Updates:
         Returns:
             What to go on with, where it has changed.
         """
+        now = self._clock.monotonic()
         try:
             if self._trial is not None:
-                return self._watch(self._trial, restarts, watching)
-            if self._inbox.staged is not None:
-                return self._try(*self._inbox.staged, restarts)
+                return self._watch(self._trial, restarts, watching, now)
+            if self._inbox.staged is not None and now >= self._retry_at:
+                return self._try(*self._inbox.staged, restarts, now)
         except OSError as error:
-            # The pointer still names what it named; the next turn tries again.
-            log.warning("update: the pointer cannot be written (%s)", error.strerror)
+            # The pointer still names what it named.
+            self._retry_at = now + RETRY
+            _warn(error)
         return None
 
-    def _open(self, installed: Installed) -> Opened:
+    def _open(self, installed: Installed | None, settings: Settings) -> Opened:
+        if installed is None:
+            return open_named(settings)
         path = str(self._slots.model(installed))
-        return open_named(replace(self._settings, model=replace(self._settings.model, path=path)))
+        return open_named(replace(settings, model=replace(settings.model, path=path)))
+
+    def _use(self, installed: Installed | None, settings: Settings) -> Opened:
+        # Nothing of it counts before all of it is open.
+        opened = self._open(installed, settings)
+        self._installed, self._settings, self._opened = installed, settings, opened
+        return opened
 
     def _prove(self, installed: Installed) -> Opened:
         """Called in the inbox's thread: it may take minutes where an engine has to be built.
@@ -128,7 +144,7 @@ class Updates:
             UpdateError: why the model cannot be used; its slot is empty then.
         """
         try:
-            opened = self._open(installed)
+            opened = self._open(installed, self._settings)
             manifest = opened.models.classifier.manifest
             if (manifest.name, manifest.version) != (installed.name, installed.version):
                 raise UpdateError(f"its manifest is that of {manifest.name} {manifest.version}; pack it again")
@@ -139,16 +155,16 @@ class Updates:
             raise UpdateError(text) from None
         return opened
 
-    def _try(self, installed: Installed, opened: Opened, restarts: int) -> Opened:
+    def _try(self, installed: Installed, opened: Opened, restarts: int, now: float) -> Opened:
         self._slots.write(replace(self._slots.pointer, trial=installed))
-        self._before, self._opened, self._trial = self._opened, opened, installed
-        self._restarts, self._lasted, self._looked_at = restarts, 0.0, self._clock.monotonic()
+        self._before = self._installed, self._opened
+        self._installed, self._opened, self._trial = installed, opened, installed
+        self._restarts, self._lasted, self._looked_at = restarts, 0.0, now
         log.info("%s is on trial for %g s", self._running, self._healthy)
         self._answer(installed.package, None, None)
         return opened
 
-    def _watch(self, trial: Installed, restarts: int, watching: bool) -> Opened | None:
-        now = self._clock.monotonic()
+    def _watch(self, trial: Installed, restarts: int, watching: bool, now: float) -> Opened | None:
         if watching:
             self._lasted += now - self._looked_at
         self._looked_at = now
@@ -160,11 +176,11 @@ class Updates:
                 self.open(self._settings)
             except EmotionEdgeError as error:
                 log.warning("the old model cannot be opened again (%s)", first_line(error))
-                self._opened = self._before
+                self._installed, self._opened = self._before
             self._inbox.settle(keep=False)
             self._answer(trial.package, text, None)
             return self._opened
-        if self._lasted >= self._healthy:
+        if self._lasted >= self._healthy and now >= self._retry_at:
             self._keep(trial)
         return None
 
@@ -180,7 +196,11 @@ class Updates:
     def _take_back(self, trial: Installed, why: str) -> str:
         text = f"{trial.name} {trial.version} was taken back: {why}"
         log.warning("%s", text)
-        self._slots.write(replace(self._slots.pointer, trial=None, outcome=Outcome(trial.package, False, text)))
+        try:
+            self._slots.write(replace(self._slots.pointer, trial=None, outcome=Outcome(trial.package, False, text)))
+        except OSError as error:
+            # Nobody opens what is on trial in the pointer alone, so the old one runs all the same.
+            _warn(error)
         return text
 
     def _judge(self, package: Package) -> None:
@@ -218,3 +238,7 @@ class Updates:
         if transfer is not None and transfer.package.id == package:
             progress = replace(progress, next=transfer.next, chunks=transfer.package.head.chunks, again=transfer.again)
         self._tell(msgspec.to_builtins(progress), error)
+
+
+def _warn(error: OSError) -> None:
+    log.warning("update: the pointer cannot be written (%s)", error.strerror)

@@ -12,7 +12,8 @@ from fakes import ManualClock, ScriptedCamera
 from networks import NetworkCamera
 
 from edge.camera import Frame, open_camera
-from edge.camera.capture import FIRST_DELAY, HELD_LIMIT, LONGEST_DELAY, MOST_HELD, OPENING, Capture
+from edge.camera.capture import FIRST_DELAY, LONGEST_DELAY, OPENING, Capture
+from edge.camera.held import HELD_LIMIT, MOST_HELD
 from edge.camera.ring import CAPACITY
 from edge.config import CameraSettings
 from edge.errors import CameraError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from calibration.temperature import fit_temperature
 from converters.proof.evaluate import FEWEST_TO_FIT, confidence, evaluate, paired_difference
 
 
@@ -56,3 +57,17 @@ def test_confidence_is_fitted_only_where_there_are_rows_enough_and_nobody_chose(
     assert few.ece_after == few.ece_before
     given = confidence(scores, truth, 2.0)
     assert (given.how, given.temperature) == ("given", 2.0)
+
+
+def test_a_temperature_that_makes_the_calibration_error_larger_is_declined():
+    # Right in 60 % of the rows at a confidence of 0.6, but for a few where it is sure of the wrong class: the likelihood of those
+    # asks for a higher temperature than the others can bear.
+    scores, truth = _too_sure(FEWEST_TO_FIT)
+    said = np.arange(len(truth)) % 100
+    scores = np.where(np.eye(2)[np.where(said < 60, truth, 1 - truth)] == 1, 0.6, 0.4)
+    scores[said == 99] = np.where(np.eye(2)[1 - truth[said == 99]] == 1, 0.9999, 0.0001)
+    assert fit_temperature(scores, truth) > 1.1
+    declined = confidence(scores.astype(np.float32), truth, None)
+    assert (declined.how, declined.temperature) == ("declined", 1.0)
+    assert declined.ece_after == declined.ece_before
+    assert declined.nll_after == declined.nll_before

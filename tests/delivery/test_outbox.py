@@ -12,7 +12,7 @@ from emitting import draft, drafts
 
 from edge.delivery.outbox import Outbox
 from edge.delivery.salvage import GAP, open_outbox
-from edge.errors import DeliveryError
+from edge.errors import DeliveryError, OutboxError
 
 
 def opened(folder: Path, **options: Any) -> Outbox:
@@ -68,7 +68,7 @@ def test_nobody_else_reads_the_outbox(tmp_path: Path) -> None:
 
 def test_a_second_process_is_refused_with_a_sentence(tmp_path: Path) -> None:
     outbox = opened(tmp_path)
-    with pytest.raises(DeliveryError, match=r"in use by another edge-run; stop it"):
+    with pytest.raises(OutboxError, match=r"in use by another edge-run; stop it"):
         opened(tmp_path)
     outbox.close()
     opened(tmp_path).close()
@@ -76,7 +76,7 @@ def test_a_second_process_is_refused_with_a_sentence(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_is_refused_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DeliveryError, match=r"cannot be opened .*state_dir"):
+    with pytest.raises(OutboxError, match=r"cannot be opened .*state_dir"):
         opened(tmp_path / "file" / "state")
 
 

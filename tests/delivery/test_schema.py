@@ -16,8 +16,10 @@ from emitting import settings_for
 
 from edge.clock import rfc3339
 from edge.delivery import Announcer, Command, Delivery, Latency, Stats
+from edge.delivery.commands import ARGUMENTS
 from edge.delivery.schema import files
 from edge.types import Emotion, Face, Frame, TrackedFace
+from edge.update.package import BRANCH, OFFER, PIECE, STATUS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +50,22 @@ def test_the_asyncapi_page_names_what_it_refers_to() -> None:
         node = document
         for key in reference.split("/"):
             node = node[key]
+
+
+def test_the_asyncapi_page_has_every_topic_of_the_documentation_and_every_word_that_a_level_may_be() -> None:
+    document = json.loads((ROOT / "docs" / "asyncapi.json").read_text())
+    told = re.findall(r"^\| `([a-z/<>]+)` \|.*\| [01] \| (?:yes|no) \|", (ROOT / "docs" / "mqtt.md").read_text(), re.MULTILINE)
+    addresses = {channel["address"] for channel in document["channels"].values()}
+    assert {re.sub("<.*>", "*", topic) for topic in told} == {
+        re.sub("{.*}", "*", address.removeprefix("{prefix}/{device}/")) for address in addresses
+    }
+    words = {
+        name: parameter["enum"]
+        for channel in document["channels"].values()
+        for name, parameter in channel["parameters"].items()
+        if "enum" in parameter
+    }
+    assert words == {"verb": list(ARGUMENTS), "subject": [*ARGUMENTS, BRANCH], "step": [OFFER, PIECE, STATUS]}
 
 
 def test_what_leaves_the_device_is_valid(mosquitto: Mosquitto, deliver: Callable[..., Delivery]) -> None:

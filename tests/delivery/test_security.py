@@ -9,34 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from brokers import HOST, Mosquitto, wait_for
+from brokers import Mosquitto, wait_for
+from certificates import authority, certificate
 from emitting import drafts, settings_for
 
 from edge.delivery import Delivery
 from edge.errors import DeliveryError
 
 Deliver = Callable[..., Delivery]
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def authority(folder: Path) -> Path:
-    """A certificate authority of our own; returns its certificate."""
-    folder.mkdir()
-    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    openssl(folder, "req", "-x509", *options, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test authority")
-    return folder / "ca.crt"
-
-
-def certificate(folder: Path, name: str, host: str, days: int = 2) -> None:
-    """name.crt and name.key for an address, signed by the authority in the folder; with -1 day it ended yesterday."""
-    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl(folder, "req", *options, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-    (folder / "extensions").write_text(f"subjectAltName=IP:{host}")
-    signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", str(days), "-extfile", "extensions"]
-    openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.crt")
 
 
 def secured(folder: Path, ca: Path, more: str = "") -> Mosquitto:
@@ -47,8 +27,8 @@ def secured(folder: Path, ca: Path, more: str = "") -> Mosquitto:
 
 def test_a_broker_of_our_authority_is_accepted_also_with_certificates_on_both_sides(tmp_path: Path, deliver: Deliver) -> None:
     ca = authority(tmp_path / "ca")
-    certificate(ca.parent, "broker", HOST)
-    certificate(ca.parent, "cam", HOST)
+    certificate(ca, "broker")
+    certificate(ca, "cam")
     tls = {"tls": True, "ca_file": str(ca)}
     both = {"cert_file": str(ca.parent / "cam.crt"), "key_file": str(ca.parent / "cam.key")}
     with secured(tmp_path / "one", ca) as one, secured(tmp_path / "two", ca, "require_certificate true\n") as two:
@@ -72,7 +52,8 @@ def test_whatever_cannot_be_verified_is_refused_in_one_line(
     tmp_path: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture, case: str, sentence: str
 ) -> None:
     ca = authority(tmp_path / "ca")
-    certificate(ca.parent, "broker", "127.0.0.9" if case == "another host" else HOST, days=-1 if case == "expired" else 2)
+    wrong = {"another host": {"names": "IP:127.0.0.9"}, "expired": {"end": "20210101"}}
+    certificate(ca, "broker", **wrong.get(case, {}))
     believed = authority(tmp_path / "other") if case == "another authority" else ca
     mqtt = {"tls": True} if case == "the system's authorities" else {"tls": True, "ca_file": str(believed)}
     broker = Mosquitto(tmp_path / "plain") if case == "plain port" else secured(tmp_path / "tls", ca)
@@ -88,7 +69,7 @@ def test_whatever_cannot_be_verified_is_refused_in_one_line(
 
 def test_plain_text_to_a_tls_port_never_connects(tmp_path: Path, deliver: Deliver, caplog: pytest.LogCaptureFixture) -> None:
     ca = authority(tmp_path / "ca")
-    certificate(ca.parent, "broker", HOST)
+    certificate(ca, "broker")
     with secured(tmp_path / "tls", ca) as mosquitto:
         delivery = deliver(settings_for(mosquitto.port))
         wait_for(lambda: caplog.text.count("trying again") >= 2)
@@ -105,7 +86,7 @@ def test_files_that_are_no_certificates_are_refused_at_the_start(tmp_path: Path)
 SHOW = """
 import sys
 from edge.config import MqttSettings
-from edge.delivery.broker import read_password
+from edge.login import read_password
 print(read_password(MqttSettings(username="u", password_file=sys.argv[1] or None)), end="")
 """
 

@@ -212,10 +212,23 @@ def test_nothing_is_replaced_without_being_told(small: Store, tmp_path: Path, ca
     output = tmp_path / "b.tar.xz"
     output.write_text("mine")
     assert main(command(small, output)) == 2
-    assert "--force replaces it" in capsys.readouterr().err
+    assert "add --force to replace it" in capsys.readouterr().err
     assert output.read_text() == "mine"
     assert main(command(small, output, "--force", "--json")) == 0
     assert json.loads(capsys.readouterr().out)["size"] == output.stat().st_size
+
+
+def test_a_setting_is_never_put_into_another_section(small: Store, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "systemd", checkout / "systemd")
+    for file in ("LICENSE", "NOTICE", "README.md"):
+        shutil.copy(ROOT / file, checkout)
+    settings = checkout / "systemd" / "config.toml"
+    before, section, after = settings.read_text().partition("[model]\n")
+    assert '#path = "..."' in after
+    settings.write_text(before + section + after.replace('#path = "..."', "#") + '\n[other]\n#path = "..."\n')
+    with pytest.raises(DeployError, match=r"no `#path` in \[model\]"):
+        made(small, tmp_path / "b.tar.xz", checkout=checkout)
 
 
 def test_weights_are_known_by_their_hash(small: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,7 +272,7 @@ def test_the_nano_gets_a_python_that_is_known_by_its_hash(tmp_path: Path) -> Non
             content = elf(needs)
             member.size = len(content)
             file.addfile(member, io.BytesIO(content))
-        return path, Interpreter(path.name, "http://127.0.0.1:9/", hashlib.sha256(path.read_bytes()).hexdigest(), "PSF-2.0")
+        return path, Interpreter(path.name, "http://127.0.0.1:9/", hashlib.sha256(path.read_bytes()).hexdigest())
 
     parts = store(tmp_path, NANO)
     path, pinned = archive({"libc.so.6": ["GLIBC_2.17"]})

@@ -74,6 +74,14 @@ def test_the_newest_wheel_that_the_board_can_take_is_taken(index: Path, tmp_path
     }
 
 
+def test_a_lock_of_ones_own_is_not_replaced_without_being_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "lock.txt"
+    mine.write_text("mine")
+    assert main(["--lock", "--target", "pi-bookworm64", "-o", str(mine)]) == 2
+    assert "add --force to replace it" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+
+
 def test_what_cannot_be_resolved_is_said_in_one_line(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index.mkdir()
     assert main(["--lock", "--target", "pi-bookworm64", "-o", str(tmp_path / "lock.txt")]) == 2

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from brokers import HOST, Mosquitto, Subscriber, free_port, wait_for
+from certificates import authority, certificate
 from emitting import NOBODY, QUICK, drafts
 from fakes import ManualClock
 
@@ -23,45 +24,6 @@ ALL = ["name", "port", "tls", "login", "subscribe", "publish", "round_trip"]
 SECRET = "correct horse battery staple"
 WRONG = "open sesame"
 TOPIC = "emotion/cam/reply/doctor"
-
-# A small authority: `openssl ca` is the one command that takes both dates in every version of OpenSSL.
-AUTHORITY = """
-[ca]
-default_ca = here
-[here]
-database = index.txt
-new_certs_dir = .
-rand_serial = yes
-default_md = sha256
-policy = policy
-x509_extensions = extensions
-[policy]
-commonName = supplied
-[extensions]
-subjectAltName = {names}
-"""
-KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def authority(folder: Path) -> Path:
-    folder.mkdir()
-    openssl(folder, "req", "-x509", *KEY, "-days", "2", "-keyout", "ca.key", "-out", "ca.crt", "-subj", f"/CN={folder.name}")
-    (folder / "index.txt").touch()
-    return folder / "ca.crt"
-
-
-def certificate(ca: Path, name: str, names: str = f"IP:{HOST}", begin: str = "20200101", end: str = "20990101") -> None:
-    """name.crt and name.key beside the authority, good between two days."""
-    folder = ca.parent
-    (folder / "ca.cnf").write_text(AUTHORITY.format(names=names))
-    openssl(folder, "req", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-    dates = ["-startdate", f"{begin}000000Z", "-enddate", f"{end}000000Z"]
-    signing = ["-config", "ca.cnf", "-cert", "ca.crt", "-keyfile", "ca.key", "-notext", "-batch"]
-    openssl(folder, "ca", *signing, *dates, "-in", f"{name}.csr", "-out", f"{name}.crt")
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 from brokers import HOST, Mosquitto, free_port, wait_for
+from model_packages import copy_model
 
 from edge.cli.doctor import main, worst
 from edge.config import CameraSettings, ModelSettings, Settings
-from edge.doctor import NAMES, Finding, examine
+from edge.doctor import NAMES, Finding, examine, model
 from edge.doctor.examine import TOPICS, Topic, in_process, in_thread
 from edge.doctor.finding import Findings, good
 from edge.emotion.classify import DEFAULT_MODEL
@@ -143,6 +144,31 @@ def test_a_model_is_whole_or_told(tmp_path: Path, damage: str, name: str, told: 
     assert found["model.detector"].verdict in ("good", "warning")
 
 
+OTHER_LABELS = ["a", "b", "c", "d", "e", "f", "g"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name", "told"),
+    [
+        ({}, {}, None, ""),
+        ({}, {"labels": OTHER_LABELS}, "model.shadow.golden", "the first model"),
+        ({"labels": OTHER_LABELS}, {"sha256": "0" * 64}, "model.shadow.file", "sha256 is"),
+        ({"sha256": "0" * 64}, {}, "model.file", "sha256 is"),
+        # None of the two can be compared, and each is told of for itself.
+        ({"sha256": "0" * 64}, {"labels": OTHER_LABELS}, "model.file", "sha256 is"),
+    ],
+)
+def test_a_shadow_is_opened_as_edge_run_opens_it(
+    tmp_path: Path, first: dict[str, object], second: dict[str, object], name: str | None, told: str
+) -> None:
+    models = copy_model(tmp_path / "first", "1.0.0", **first), copy_model(tmp_path / "second", "2.0.0", **second)
+    settings = Settings(model=ModelSettings(path=str(models[0]), shadow=str(models[1])))
+    found = {finding.name: finding for finding in model.check(settings)}
+    assert [broken for broken, finding in found.items() if finding.verdict == "broken"] == ([name] if name else [])
+    if name:
+        assert told in found[name].text
+
+
 def test_a_check_that_fails_itself_is_a_line_without_secrets() -> None:
     settings = Settings(camera=CameraSettings(source="rtsp://admin:hunter2@camera/?token=abc"))
 
@@ -183,18 +209,21 @@ def children() -> list[int]:
     return found
 
 
-def test_a_process_that_hangs_is_killed_and_one_that_crashes_is_told() -> None:
-    """A stream that takes the connection and never says a word keeps OpenCV waiting in its own code."""
+def test_a_process_that_hangs_is_killed_and_one_that_crashes_is_told(tmp_path: Path) -> None:
+    """A stream that takes the connection and never says a word keeps OpenCV waiting in its own code.
+
+    In a tree without /proc: beside another edge-run of this machine no frame would be tried.
+    """
     with socket.create_server((HOST, 0)) as silent:
         source = f"http://{HOST}:{silent.getsockname()[1]}/"
         settings = Settings(camera=CameraSettings(source=source))
-        found = list(in_process(Topic("camera", 1.5, own_process=True), settings, Path("/")))
+        found = list(in_process(Topic("camera", 1.5, own_process=True), settings, tmp_path))
         assert found[-1].name == "camera.check"
         assert "not through within 1.5 s" in found[-1].text
         assert children() == []
 
         crashed = list[Finding]()
-        thread = threading.Thread(target=lambda: crashed.extend(in_process(TOPICS[NAMES.index("camera")], settings, Path("/"))))
+        thread = threading.Thread(target=lambda: crashed.extend(in_process(TOPICS[NAMES.index("camera")], settings, tmp_path)))
         thread.start()
         os.kill(wait_for(children)[0], signal.SIGSEGV)
         thread.join(30)

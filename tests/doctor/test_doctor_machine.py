@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fakes import ManualClock
 
-from edge.config import DeliverySettings, ServiceSettings, Settings
+from edge.config import DeliverySettings, ServiceSettings, Settings, UpdateSettings
 from edge.doctor import clock, disk, heat, permissions, service
 from edge.doctor.disk import Space
 from edge.doctor.finding import Finding
@@ -195,15 +195,30 @@ def test_a_secret_is_read_by_edge_run_and_by_nobody_else(public: Path, mode: int
     file = public / "secret"
     file.write_text("hush")
     file.chmod(mode)
-    found = permissions.secret(myself() if who == "me" else NOBODY, "mqtt-password_file", file)
+    found = permissions.file(myself() if who == "me" else NOBODY, "mqtt-password_file", file, secret=True)
     assert found.verdict == verdict
     assert "hush" not in str(found)
 
 
 def test_a_secret_that_is_not_there_is_broken(tmp_path: Path) -> None:
-    found = permissions.secret(myself(), "mqtt-password_file", tmp_path / "none")
+    found = permissions.file(myself(), "mqtt-password_file", tmp_path / "none", secret=True)
     assert found.verdict == "broken"
     assert "mqtt.password_file" in (found.remedy or "")
+
+
+def test_the_key_of_updates_must_be_readable_and_may_be_read_by_everyone(public: Path) -> None:
+    key = public / "owner.pub"
+    settings = Settings(service=ServiceSettings(state_dir=str(public)), update=UpdateSettings(str(key)))
+
+    def found() -> Finding:
+        return by_name(permissions.check(settings, public))["permissions.update-key_file"]
+
+    assert found().verdict == "broken"
+    assert "update.key_file" in (found().remedy or "")
+    key.touch(0o644)
+    assert found().verdict == "good"
+    key.chmod(0o600)
+    assert permissions.file(NOBODY, "update-key_file", key, secret=False).verdict == "broken"
 
 
 def test_the_state_folder_belongs_to_edge_run_alone(public: Path) -> None:

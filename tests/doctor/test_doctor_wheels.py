@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import DetectorSettings, ModelSettings, ServiceSettings, Settings
+from edge.config import DetectorSettings, ModelSettings, ServiceSettings, Settings, UpdateSettings
 from edge.doctor import wheels
 from edge.doctor.elf import glibc_needed, numbers, parse, version_needs
 from edge.doctor.examine import TOPICS
-from edge.doctor.wheels import METRICS, ONNX, PACKAGES, TFLITE, Package, examine, newest_glibc
+from edge.doctor.wheels import METRICS, ONNX, PACKAGES, TFLITE, UPDATE, Package, examine, newest_glibc
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,18 +160,21 @@ def test_everything_here_is_good_and_extras_are_asked_for_by_the_settings() -> N
         model=ModelSettings(path="some.onnx"),
         detector=DetectorSettings(runtime="onnx"),
         service=ServiceSettings(metrics_port=9100),
+        update=UpdateSettings(key_file="owner.pub"),
     )
     found = {finding.name: finding for finding in wheels.check(settings)}
-    missing = {f"wheels.{package.name}" for package in (ONNX, METRICS) if not wheels.installed(package)}
+    missing = {f"wheels.{package.name}" for package in (ONNX, METRICS, UPDATE) if not wheels.installed(package)}
     assert {name for name, finding in found.items() if finding.verdict != "good"} == missing, found
-    assert {"wheels.system", "wheels.numpy", "wheels.onnxruntime", "wheels.prometheus-client"} <= set(found)
+    asked = {f"wheels.{package.name}" for package in (ONNX, METRICS, UPDATE)}
+    assert {"wheels.system", "wheels.numpy", *asked} <= set(found)
+    assert "wheels.cryptography" not in {finding.name for finding in wheels.check(Settings())}
     assert "glibc 2." in found["wheels.numpy"].text or not wheels.glibc()
 
 
 def test_the_versions_are_those_of_the_project() -> None:
     project = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())["project"]
     extras = project["optional-dependencies"]
-    for package in (*PACKAGES, *TFLITE, ONNX, METRICS):
+    for package in (*PACKAGES, *TFLITE, ONNX, METRICS, UPDATE):
         written = extras[package.extra] if package.extra else project["dependencies"]
         assert package.requirement.strip("'") in written, package.name
 

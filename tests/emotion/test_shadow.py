@@ -27,6 +27,14 @@ def play(shadow: ShadowModel, classifier: Classifier) -> None:
         shadow.look([crop], classifier.classify([crop])[0], 0.002)
 
 
+def test_a_look_at_two_views_is_the_mean_of_both(classifier: Classifier) -> None:
+    first, second = classifier.classify(CROPS[:2])
+    assert np.array_equal(classifier.look(CROPS[:1]), first)
+    both = classifier.look(CROPS[:2])
+    assert both.dtype == np.float32
+    assert np.array_equal(both, (first + second) / np.float32(2))
+
+
 def test_a_model_agrees_with_itself(classifier: Classifier) -> None:
     shadow = ShadowModel(classifier, classifier.manifest.labels, 1.0)
     assert (shadow.looks, shadow.agreement, shadow.milliseconds) == (0, None, (None, None))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fakes import SeenFaces
 
-from edge.config import DetectorSettings
+from edge.config import DetectorSettings, Region
 from edge.faces import open_detector
-from edge.faces.regions import InRegions, Region
+from edge.faces.regions import InRegions
 from edge.types import Face
 
 LEFT, RIGHT = (312, 122), (868, 152)

@@ -89,12 +89,13 @@ def test_a_picture_of_another_size_is_no_other_network(testdata: Path, pictures:
 def test_without_onnx_runtime_opencv_does_it_and_onnx_asked_for_is_one_plain_line(testdata: Path) -> None:
     """In a process of its own, whose import of onnxruntime fails as it does where the wheel is missing."""
     code = """
-import sys
+import logging, sys
 sys.modules["onnxruntime"] = None
 from edge.config import DetectorSettings
 from edge.errors import DetectorError
 from edge.faces import open_detector
-print(open_detector(DetectorSettings(kind="yunet", weights=sys.argv[1], threads=1)).name)
+logging.basicConfig(level=logging.INFO)
+print(open_detector(DetectorSettings(kind="yunet", weights=sys.argv[1])).name)
 try:
     open_detector(DetectorSettings(kind="yunet", weights=sys.argv[1], threads=1, runtime="onnx"))
 except DetectorError as error:
@@ -105,6 +106,7 @@ except DetectorError as error:
     name, message = done.stdout.splitlines()
     assert name == f"yunet {EXPORTS[0]} (opencv {cv2.__version__})"
     assert "pip install 'emotion-edge[onnx]'" in message
+    assert done.stderr.count("ONNX Runtime takes half the time") == 1, "however often it was opened to find the number of threads"
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 1000, 150_000])

@@ -15,10 +15,10 @@ def test_a_problem_is_told_when_it_begins_and_when_it_is_over() -> None:
     assert problems.report("model", "no such model")
     assert not problems.report("model", "still no such model")
     assert problems.report("stage", "it hung")
-    assert problems.lasting == ("model", "stage")
+    assert problems.lasting == {"model", "stage"}
     assert problems.report("model", None)
     assert not problems.report("model", None)
-    assert problems.lasting == ("stage",)
+    assert problems.lasting == {"stage"}
     assert told == [("model", True, "no such model"), ("stage", True, "it hung"), ("model", False, "over: still no such model")]
 
 

@@ -148,6 +148,16 @@ def test_a_version_that_does_not_stay_up_is_taken_back(board: Board, bundles: Pa
     assert laid(board) == before
 
 
+def test_a_failed_upgrade_leaves_the_way_back_that_there_was(board: Board, bundles: Path) -> None:
+    assert board.install(bundles / "two").returncode == 0
+    before = laid(board)
+    assert board.install(bundles / "refuses").returncode == 1
+    assert (board.current, board.version("previous")) == ("2.0", "1.0")
+    assert laid(board) == before
+    assert board.install(bundles / "two", "--rollback").returncode == 0
+    assert (board.current, board.version("previous")) == ("1.0", "2.0")
+
+
 def test_a_first_version_that_does_not_stay_up_is_said_so(tmp_path: Path, bundles: Path) -> None:
     board = Board(tmp_path / "board", booted=True)
     done = board.install(bundles / "refuses")

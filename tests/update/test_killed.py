@@ -26,11 +26,6 @@ TESTS = Path(__file__).resolve().parents[1]
 CHILD = [sys.executable, str(TESTS / "update_child.py")]
 
 
-@pytest.fixture(scope="module")
-def owner(tmp_path_factory: pytest.TempPathFactory) -> Owner:
-    return Owner(tmp_path_factory.mktemp("keys"))
-
-
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
 

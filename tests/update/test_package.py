@@ -29,11 +29,6 @@ from edge.update.package import (
 
 
 @pytest.fixture(scope="module")
-def owner(tmp_path_factory: pytest.TempPathFactory) -> Owner:
-    return Owner(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture(scope="module")
 def content(owner: Owner, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return owner.pack(tmp_path_factory.mktemp("model"))
 
@@ -143,6 +138,8 @@ def test_keys_and_packages_are_made_by_two_commands(tmp_path: Path, capsys: pyte
     made = model.with_name("micro.int8-1.2.0.edgemodel")
     head = open_seal(read_seal(made.read_bytes()), load_public_key(private.with_suffix(".pub"))).head
     assert (head.name, head.version, head.counter) == ("micro", "1.2.0", 5)
+    (tmp_path / "latin").write_bytes("grün".encode("latin-1"))
+    cam = ["--broker", "localhost:1", "--device", "cam"]
     for arguments, why in (
         (["keygen", "-o", private], "exists already, and devices may trust it"),
         (["pack", model, "--key", private], "is encrypted; add --passphrase-file"),
@@ -150,10 +147,19 @@ def test_keys_and_packages_are_made_by_two_commands(tmp_path: Path, capsys: pyte
         (["pack", model, "--key", private.with_suffix(".pub")], "not a private key"),
         (["pack", tmp_path / "none.tflite", "--key", private, *encrypted], "no such file"),
         (["push", made, "--broker", "localhost:0x", "--device", "cam"], "expected HOST or HOST:PORT"),
-        (["push", made, "--broker", "localhost", "--device", "a/b"], "a device's name has no /"),
+        (["push", made, "--broker", "localhost", "--device", "a/b"], "--mqtt-device = 'a/b': expected a topic name without"),
         (["push", model, "--broker", "localhost", "--device", "cam"], "this is no model package"),
         (["push", made, "--broker", "127.0.0.1:1", "--device", "cam"], "cannot be reached"),
         (["push", made, "--broker", "localhost"], "--device"),
+        (["push", made, "--broker", ":1883", "--device", "cam"], "expected HOST or HOST:PORT"),
+        (["push", made, *cam, "--device", "b c"], "--mqtt-device = 'b c': expected a topic name without"),
+        (["push", made, *cam, "--prefix", "x/#"], "--mqtt-prefix = 'x/#': expected a topic name without"),
+        (["push", made, *cam, "--cert-key-file", private], "mqtt.cert_file and mqtt.key_file go together"),
+        (["push", made, *cam, "--ca-file", private], "need mqtt.tls"),
+        (["push", made, *cam, "--tls", "--ca-file", made], ".edgemodel cannot be used"),
+        (["push", made, *cam, "--username", "me", "--password-file", tmp_path / "latin"], "is not UTF-8 text"),
+        (["push", made, *cam, "--password-file", tmp_path / "words"], "needs mqtt.username"),
+        (["push", made, *cam, "--patience", "nan"], "is not a number above 0"),
         (["puhs"], "see edge-model --help"),
     ):
         status, shown = run(capsys, *arguments)

@@ -26,11 +26,6 @@ PADDING = {"recipe": {"padding": "x" * 2_000_000}}
 MIDDLE = 25
 
 
-@pytest.fixture(scope="module")
-def owner(tmp_path_factory: pytest.TempPathFactory) -> Owner:
-    return Owner(tmp_path_factory.mktemp("keys"))
-
-
 @pytest.fixture
 def device(tmp_path: Path, mosquitto: Mosquitto, owner: Owner) -> Iterator[Device]:
     with Device(mosquitto.port, tmp_path / "state", owner.public) as device:
@@ -69,6 +64,24 @@ def test_a_model_is_pushed_tried_kept_and_runs_after_a_restart(
         assert json.loads(capsys.readouterr().out)["committed"]["version"] == "1.2.0"
         assert main(["status", *where]) == 0
         assert "last one   kept: micro 1.2.0 is kept" in capsys.readouterr().out
+
+
+def test_a_device_that_is_silent_does_not_keep_the_next_one_from_its_model(
+    tmp_path: Path, mosquitto: Mosquitto, owner: Owner, device: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package, foreign = tmp_path / "one.edgemodel", tmp_path / "foreign.edgemodel"
+    package.write_bytes(owner.pack(tmp_path / "one"))
+    foreign.write_bytes(Owner(tmp_path, "stranger").pack(tmp_path / "two"))
+    where = ["--broker", f"{HOST}:{mosquitto.port}", "--device"]
+    assert main(["push", str(foreign), *where, "cam"]) == 1
+    assert "edge-model: cam: the package is not signed" in capsys.readouterr().err
+    assert main(["push", str(package), *where, "ghost", "--device", "cam", "--patience", "5"]) == 2
+    shown = capsys.readouterr()
+    assert "edge-model: ghost: nothing answers" in shown.err
+    assert shown.out.startswith("cam: runs micro 1.1.0 ")
+    assert device.running == "1.1.0"
+    assert main(["status", "--broker", f"{HOST}:1", "--device", "ghost", "--device", "cam"]) == 2
+    assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == ["ghost", "cam"]
 
 
 def signed(owner: Owner, folder: Path, counter: int, version: str = "1.5.0", **changes: object) -> bytes:

@@ -22,11 +22,6 @@ from edge.update.open import open_updates
 from edge.update.slots import Slots
 
 
-@pytest.fixture
-def owner(tmp_path: Path) -> Owner:
-    return Owner(tmp_path / "keys")
-
-
 def taking(mosquitto: Mosquitto, owner: Owner, hang: float = 10.0) -> Settings:
     return msgspec.structs.replace(settings(mosquitto, hang), update=UpdateSettings(str(owner.public), healthy=2.0))
 
