@@ -1,4 +1,4 @@
-"""Keys, models and packages, made of the model that comes with emotion-edge."""
+"""Keys, models and packages, made of the smaller model that comes with emotion-edge."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from converters.deploy.model_package import load_private_key, make_keys, pack
 from edge.emotion.classify import DEFAULT_MODEL
 from edge.emotion.manifest import manifest_path
 from edge.update.package import Entry, Head, Package, open_seal, read_seal, signed_part
+
+SMALL_MODEL = DEFAULT_MODEL.with_name("micro.int8.tflite")
 
 
 class Owner:
@@ -27,7 +29,7 @@ class Owner:
         self.key = load_private_key(self.private)
 
     def pack(self, folder: Path, version: str = "1.1.0", counter: int = 100, **changes: Any) -> bytes:
-        """The package's own model under another version, as a signed package."""
+        """The small model under another version, as a signed package."""
         return pack(copy_model(folder, version, **changes), self.key, counter)[1]
 
     def sign(self, head: Head, files: bytes) -> bytes:
@@ -40,10 +42,10 @@ class Owner:
 
 
 def copy_model(folder: Path, version: str, **changes: Any) -> Path:
-    """The model that comes with emotion-edge, with another manifest."""
+    """The small model with another manifest."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = Path(shutil.copy(DEFAULT_MODEL, folder))
-    manifest = json.loads(manifest_path(DEFAULT_MODEL).read_text())
+    model = Path(shutil.copy(SMALL_MODEL, folder))
+    manifest = json.loads(manifest_path(SMALL_MODEL).read_text())
     manifest_path(model).write_text(json.dumps({**manifest, "version": version, **changes}))
     return model
 

@@ -98,7 +98,7 @@ def open_artifact(path: Path) -> Subject:
     def scores(pixels: NDArray[np.uint8], progress: Progress) -> NDArray[np.float32]:
         return scores_through_edge(plain, progress(pixels, "measuring"))
 
-    carried = manifest.metrics.get("temperature") == "fitted"
+    carried = manifest.metrics.get("temperature") in ("fitted", "declined")
     return Subject(network, scores, manifest.output.temperature, resolution(manifest), classifier, None, carried=carried)
 
 

@@ -20,8 +20,8 @@ from edge.types import Crop, Scores
 
 log = logging.getLogger(__name__)
 
-# What runs when no model is named: trained and converted by this project (recipes/micro.toml).
-DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "micro.int8.tflite"
+# What runs when no model is named: trained and converted by this project (recipes/mobilenet.toml, mobilenet-bright.toml).
+DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "mobilenet.int8.tflite"
 
 # What edge runs.
 SUFFIXES = (".tflite", ".onnx")

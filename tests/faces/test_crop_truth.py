@@ -41,7 +41,7 @@ def test_the_square_is_the_one_that_the_data_set_cut(results: list[dict], detect
 
 
 @pytest.mark.parametrize("detector", FOUND)
-@pytest.mark.parametrize("model", ["micro", "mini_XCEPTION"])
+@pytest.mark.parametrize("model", ["mobilenet", "mini_XCEPTION"])
 def test_the_crop_costs_at_most_a_point(results: list[dict], detector: str, model: str) -> None:
     (result,) = (r for r in results if r["detector"].startswith(detector) and model in r["model"])
     assert result["direct"] > 0.63

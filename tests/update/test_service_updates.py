@@ -36,7 +36,7 @@ def test_events_come_from_a_pushed_model_and_still_do_after_a_restart_and_a_relo
 ) -> None:
     content, where = owner.pack(tmp_path / "m", "1.4.0"), Place(HOST, mosquitto.port, "emotion/test")
     with running(taking(mosquitto, owner), tmp_path, lambda: SeenFaces([FACE])):
-        wait_for(lambda: model_of_last_event(asker).startswith("micro 1.0.0"), 15, "an event")
+        wait_for(lambda: model_of_last_event(asker).startswith("mobilenet 1.0.0"), 15, "an event")
         push(owner.open(content), content, where)
         wait_for(lambda: model_of_last_event(asker).startswith("micro 1.4.0"), 15, "an event of the new model")
     asker.messages.clear()
@@ -45,7 +45,7 @@ def test_events_come_from_a_pushed_model_and_still_do_after_a_restart_and_a_relo
         asker.ask("reload")
         assert asker.json("/reply/reload")[0]["result"]["model"].startswith("micro 1.4.0")
     with running(settings(mosquitto), tmp_path, lambda: SeenFaces([FACE])):
-        wait_for(lambda: model_of_last_event(asker).startswith("micro 1.0.0"), 15, "without a key the settings' model")
+        wait_for(lambda: model_of_last_event(asker).startswith("mobilenet 1.0.0"), 15, "without a key the settings' model")
         with pytest.raises(UpdateError, match="nothing answers"):
             ask(where, patience=1.0)
 
@@ -65,11 +65,11 @@ def test_a_stage_that_hangs_during_the_trial_brings_the_old_model_back(
             made[0]._after = 0
 
     with running(taking(mosquitto, owner, hang=1.0), tmp_path, see):
-        wait_for(lambda: model_of_last_event(asker).startswith("micro 1.0.0"), 15, "an event")
+        wait_for(lambda: model_of_last_event(asker).startswith("mobilenet 1.0.0"), 15, "an event")
         with pytest.raises(RefusedError, match="taken back: a part of the program failed"):
             push(owner.open(content), content, where, report=hang)
         asker.messages.clear()
-        wait_for(lambda: model_of_last_event(asker).startswith("micro 1.0.0"), 15, "the old one")
+        wait_for(lambda: model_of_last_event(asker).startswith("mobilenet 1.0.0"), 15, "the old one")
         made[0].release.set()
 
 

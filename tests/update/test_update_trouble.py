@@ -109,7 +109,7 @@ def test_a_transfer_that_the_disk_refuses_is_over_and_the_next_one_goes_through(
     else:
         board.clock.pass_by(IDLE + 1)
     wait_for(lambda: board.updates._inbox.phase == "idle")
-    assert board.running.startswith("micro 1.0.0"), "the thread answers"
+    assert board.running.startswith("mobilenet 1.0.0"), "the thread answers"
     if fault == "written":
         transfer.path.rmdir()
     board.keep(content)
@@ -122,7 +122,7 @@ def test_a_model_that_fails_is_taken_back_though_nothing_can_be_written(tmp_path
     back = board.turn(restarts=1)
     assert back is not None
     assert back.models.classifier.manifest.version == "1.0.0"
-    assert board.running.startswith("micro 1.0.0")
+    assert board.running.startswith("mobilenet 1.0.0")
     assert "taken back" in str(board.told[-2][1])
     blocked.rmdir()
     board.keep(owner.pack(tmp_path / "n", "1.2.0", 101))
