@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple, get_args
 Platform = Literal["pi", "jetson"]
 
 SERVICE, ENGINE = "emotion-edge.service", "emotion-edge-engine.service"
+# Of a board that edge-flash has prepared; not among those that install.sh lays down. Committed in this folder.
+SETUP, SETUP_FOLDER = "emotion-edge-setup.service", "first-boot"
 
 # What is committed, by its folder: Raspberry Pi OS bookworm, JetPack 6 (Ubuntu 22.04), JetPack 4 (Ubuntu 18.04).
 DEFAULTS: dict[str, tuple[Platform, int]] = {".": ("pi", 252), "jetson": ("jetson", 249), "jetson-nano": ("jetson", 237)}
@@ -136,6 +138,25 @@ _ENGINE = (
     *_HARDENING,
 )
 
+# Keys that systemd 237 knows, so that there is one for every board.
+_SETUP = """[Unit]
+Description=emotion-edge: its installation at the first boot
+Documentation=file:///opt/emotion-edge/bundle/README.md
+# What is there last says that it is done; until then every boot goes on with it.
+ConditionPathExists=!/opt/emotion-edge/current
+ConditionPathExists=/opt/emotion-edge/bundle/install.sh
+# Not Before=emotion-edge.service: the installer itself starts it, and would wait for ever.
+
+[Service]
+Type=oneshot
+ExecStart=/opt/emotion-edge/bundle/install.sh
+# A slow card and many wheels: nobody knows how long.
+TimeoutStartSec=infinity
+
+[Install]
+WantedBy=multi-user.target
+"""
+
 
 def render(platform: Platform, systemd: int) -> dict[str, str]:
     """The units for one kind of board.
@@ -156,12 +177,19 @@ def render(platform: Platform, systemd: int) -> dict[str, str]:
     return {name: _text(blocks, platform, systemd) for name, blocks in units.items()}
 
 
+def render_setup() -> str:
+    """The unit that installs at a board's first boot what edge-flash has laid down: the same for every board."""
+    return _SETUP
+
+
 def write_defaults(folder: Path) -> None:
     """Write the committed units below `folder`, the project's systemd/."""
     for place, (platform, systemd) in DEFAULTS.items():
         (folder / place).mkdir(exist_ok=True)
         for name, text in render(platform, systemd).items():
             (folder / place / name).write_text(text)
+    (folder / SETUP_FOLDER).mkdir(exist_ok=True)
+    (folder / SETUP_FOLDER / SETUP).write_text(render_setup())
 
 
 def _text(blocks: tuple[Block, ...], platform: Platform, systemd: int) -> str:
