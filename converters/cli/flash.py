@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PROG = "edge-flash"
 EPILOG = """examples:
   edge-flash --bundle b.tar.xz --image raspios.img --hostname camera-1 --wifi-file wifi.toml --mqtt-file mqtt.toml
-  sudo edge-flash --bundle b.tar.xz --device /dev/sdb --image raspios.img      write the card too
-  sudo edge-flash --bundle b.tar.xz --rootfs /mnt                              a card that is mounted
+  sudo .venv/bin/edge-flash --bundle b.tar.xz --device /dev/sdb --image raspios.img      write the card too
+  sudo .venv/bin/edge-flash --bundle b.tar.xz --rootfs /mnt                              a card that is mounted
   edge-flash --bundle b.tar.xz --ssh pi@camera-1                               a board that runs
 secrets come from files (docs/flash.md) or are asked for, never from a flag
 exit status: 0 done, 1 installed over ssh and not healthy, 2 unusable input, and nothing was changed"""
