@@ -21,8 +21,8 @@ from edge.errors import DataError
 
 # A view costs the teacher a pass over the data; a student that starts where it nearly is does not need many.
 VIEWS = 8
-# A third of the rate of a whole training: the weights are good already, what is to be found lies near.
-LEARNING_RATE = 0.02
+# A third of the rate of a whole training by a teacher (docs/training.md): the weights are good already, what is to be found lies near.
+LEARNING_RATE = 0.15
 
 
 def finetune(
@@ -55,10 +55,10 @@ def finetune(
         name="finetune",
         seed=1,
         network=Given(),
-        schedule=Schedule(epochs=epochs, learning_rate=LEARNING_RATE, weight_decay=2e-3, ema=0.995),
+        schedule=Schedule(epochs=epochs, learning_rate=LEARNING_RATE, weight_decay=1e-3, ema=0.998),
         loss=Loss(label_smoothing=0.0),
-        augment=Augment(),
-        distill=Distill(temperature=2.0, weight=0.8, views=min(epochs, VIEWS)),
+        augment=Augment(faults=0.05),
+        distill=Distill(temperature=3.0, weight=0.8, views=min(epochs, VIEWS)),
         size=int(pruned.input_shape[1]),
         labels=data.labels,
     )

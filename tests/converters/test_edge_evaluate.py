@@ -48,7 +48,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_shipped_model_has_the_figures_of_its_manifest(testdata: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     data = testdata / "data" / "fer2013-train-public.npz"
-    argv = [DEFAULT_MODEL, "--data", data, "--tta", "--card", "-o", tmp_path, "--recipe", ROOT / "recipes" / "mobilenet-bright.toml"]
+    argv = [
+        DEFAULT_MODEL,
+        "--data",
+        data,
+        "--tta",
+        "--card",
+        "-o",
+        tmp_path,
+        "--recipe",
+        ROOT / "recipes" / "mobilenet-bright.toml",
+    ]
     status, out, err = _run(capfd, *argv, "--json")
     assert status == 0
     stem = DEFAULT_MODEL.stem
