@@ -195,7 +195,7 @@ def confidence_notes(confidence: Confidence | None) -> list[str]:
     if confidence.how == "declined":
         return ["the likeliest temperature would have made the calibration error larger; it stays 1"]
     if confidence.how == "carried" and confidence.temperature == 1.0:
-        return ["edge-convert looked for a temperature on the held-out part, and 1 was the best; the calibration error is of those rows"]
+        return ["edge-convert looked for a temperature on the held-out part, whose calibration error this is; 1 was the best"]
     if confidence.how == "carried":
         return ["edge-convert fitted the temperature to the held-out part; on those rows the calibration error flatters a little"]
     notes = ["the calibration error is measured on the rows that the temperature was fitted to, which flatters it a little"]

@@ -21,7 +21,7 @@ from edge.errors import DataError
 
 # A view costs the teacher a pass over the data; a student that starts where it nearly is does not need many.
 VIEWS = 8
-# A third of the rate of a whole training by a teacher (docs/training.md): the weights are good already, what is to be found lies near.
+# A third of the rate of a whole training by a teacher (docs/training.md): what is to be found lies near.
 LEARNING_RATE = 0.15
 
 
