@@ -413,7 +413,7 @@ def test_the_table_ends_with_lines_that_edge_run_takes(tmp_path: Path, capsys: p
     lines = out[out.index("[model]") :]
     settings = msgspec.toml.decode(lines)["model"]
     assert (settings["path"], settings["threads"]) == (str(model), 2)
-    assert "ready: micro" in check_with_edge_run(tmp_path, lines)
+    assert f"ready: {DEFAULT_MODEL.name.split('.')[0]}" in check_with_edge_run(tmp_path, lines)
 
 
 def test_only_what_is_not_the_default_stands_in_the_configuration() -> None:

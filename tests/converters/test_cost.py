@@ -80,9 +80,10 @@ def test_the_families_cost_what_their_table_says(settings: Network, millions: in
         assert round(macs(model) / 1e6) == millions
 
 
-def test_the_shipped_artifact_costs_what_its_original_does():
-    cost = tflite_cost(DEFAULT_MODEL.read_bytes())
-    keras = load_model(DEFAULT_MODEL.parents[2] / "models" / "micro.keras").keep[0]
+@pytest.mark.parametrize("name", ["mobilenet", "micro"])
+def test_the_shipped_artifacts_cost_what_their_originals_do(name: str):
+    cost = tflite_cost(DEFAULT_MODEL.with_name(f"{name}.int8.tflite").read_bytes())
+    keras = load_model(DEFAULT_MODEL.parents[2] / "models" / f"{name}.keras").keep[0]
     assert cost.macs == macs(keras)
     # Batch normalisation is folded: per channel four numbers go and one bias comes.
     norms = [layer for layer in keras.layers if type(layer).__name__ == "BatchNormalization"]
