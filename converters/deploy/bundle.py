@@ -240,21 +240,22 @@ def _settings(request: Request, files: dict[str, bytes]) -> dict[str, bytes]:
     except OSError as error:
         raise DeployError(f"{error.filename}: cannot be read ({error.strerror}); the checkout is not whole") from None
     model = f"models/{MODEL}.onnx"
-    text = _set(read["config.toml"].decode(), "model", "path", model if model in files else f"models/{MODEL}.tflite")
-    if request.weights:
-        text = _set(text, "detector", "weights", f"models/{request.weights.file}")
+    text = _with_model(read["config.toml"].decode(), model if model in files else f"models/{MODEL}.tflite")
     units = render(request.target.platform, request.target.systemd)
     return read | {f"systemd/{name}": unit.encode() for name, unit in units.items()} | {"config.toml": text.encode()}
 
 
-def _set(text: str, section: str, key: str, file: str) -> str:
-    """Give a key of the example settings a file of the bundle."""
-    line = f'{key} = "{ON_BOARD}/{Path(file).name}"'
+def _with_model(text: str, file: str) -> str:
+    """Name a file of the bundle in the example settings.
+
+    YuNet's weights are not named: the installer puts them where they are looked for, and settings outlive a bundle that has none.
+    """
+    line = f'path = "{ON_BOARD}/{Path(file).name}"'
     changed, count = re.subn(
-        rf'(?m)(^\[{section}\]\n(?:(?!\[).*\n)*?)#{key} = "\.\.\."$', lambda found: found[1] + line, text, count=1
+        r'(?m)(^\[model\]\n(?:(?!\[).*\n)*?)#path = "\.\.\."$', lambda found: found[1] + line, text, count=1
     )
     if not count:
-        raise DeployError(f"systemd/config.toml: no `#{key}` in [{section}]; the checkout is not whole")
+        raise DeployError("systemd/config.toml: no `#path` in [model]; the checkout is not whole")
     return changed
 
 
