@@ -32,27 +32,28 @@ class Control:
         mark: Path,
         *,
         live: bool,
+        paused: Callable[[], bool],
         pause: Action,
         resume: Action,
         reload: Reloads,
         figures: Figures,
         state: Callable[[], State],
     ) -> None:
-        """Take up the pause of an earlier run.
+        """Obey from the first `turn` on.
 
         Args:
             delivery: brings commands and takes replies.
             mark: the file that is there while paused.
             live: whether there is a camera to pause; a file is never paused.
+            paused: whether it is.
             pause, resume: what does it; an `EmotionEdgeError` becomes the reply.
             reload: begins it; the reply waits for its end.
             figures: how the device is.
             state: who is there, without the work of the figures.
         """
         self._delivery, self._mark, self._live = delivery, mark, live
-        self._pause, self._resume, self._reload = pause, resume, reload
+        self._paused, self._pause, self._resume, self._reload = paused, pause, resume, reload
         self._figures, self._state = figures, state
-        self.paused = live and mark.exists()
 
     def turn(self) -> None:
         """Obey one command, if any waits. One only: the watchdog has to be fed between two that take their time."""
@@ -79,13 +80,12 @@ class Control:
         """
         if not self._live:
             raise EmotionEdgeError("the source is a file, which is replayed to its end; only a camera can be paused")
-        if paused == self.paused:
+        if paused == self._paused():
             return
         if paused:
             self._pause()
         else:
             self._resume()
-        self.paused = paused
         done = "paused" if paused else "watching again"
         log.info(done)
         try:
@@ -111,9 +111,9 @@ class Control:
                 return None
             case "status":
                 stats, state = self._figures()
-                state = msgspec.structs.replace(state, paused=self.paused)
+                state = msgspec.structs.replace(state, paused=self._paused())
                 return {"state": msgspec.to_builtins(state), "stats": msgspec.to_builtins(stats)}
         return self._told()
 
     def _told(self) -> dict[str, Any]:
-        return {"paused": self.paused, "model": self._state().model}
+        return {"paused": self._paused(), "model": self._state().model}

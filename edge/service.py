@@ -146,20 +146,23 @@ class Service:
         self._lookout = Lookout(
             self._settings, self._systemd, self._watch, delivery, self._outlets, self._extras, self._meter, self._clock
         )
+        mark = self._state_dir / "paused"
+        paused = capture.live and mark.exists()
         self._control = Control(
             delivery,
-            self._state_dir / "paused",
+            mark,
             live=capture.live,
+            paused=lambda: self._watch.paused,
             pause=self._pause,
             resume=lambda: self._watch.resume(self._new_capture(patient=True)),
             reload=self._reload,
             figures=self._lookout.figures,
             state=lambda: self._outlets.state,
         )
-        if not self._control.paused:
+        if not paused:
             capture.start(stop.is_set)
         log.info("%s", self.describe())
-        self._outlets.condition(self._control.paused, ())
+        self._outlets.condition(paused, ())
         self._extras.metrics = serve_metrics(self._settings, self._lookout.figures, patient=self._systemd.present)
         self._extras.start(patient=self._systemd.present)
         delivery.describe(self._about())
@@ -167,8 +170,8 @@ class Service:
             delivery.listen(UPDATES, self._updates.hear)
             self._updates.start(partial(delivery.tell, UPDATES))
         delivery.start()
-        self._watch.begin(self._outlets, self._control.paused)
-        self._systemd.ready("paused" if self._control.paused else "watching")
+        self._watch.begin(self._outlets, paused)
+        self._systemd.ready("paused" if paused else "watching")
 
     def _supervise(self, stop: threading.Event, reload: threading.Event) -> None:
         while not stop.is_set():

@@ -58,7 +58,9 @@ class Watch:
         # One numbering for all analyses of this run: a track's name is never used twice.
         self._numbers = itertools.count(1)
         self._worker: Worker | None = None
-        self.paused = self._stuck = False
+        self.paused = False
+        # The models in which a thread that was left behind may still hang.
+        self._stuck: Models | None = None
         self._captured = self._dropped = self._reopened = 0
 
     def state(self) -> State:
@@ -90,9 +92,9 @@ class Watch:
         Raises:
             EmotionEdgeError: the detector or the model, in which a thread still hangs, cannot be opened again.
         """
-        if self._stuck:
-            self._replace(hangs=True)
-            self._stuck = False
+        if self._stuck is not None:
+            self._replace(hangs=self._stuck is self.models)
+            self._stuck = None
         self._captured += self.capture.captured
         self._dropped += self.capture.dropped
         self._reopened += self.capture.reopened
@@ -179,5 +181,5 @@ class Watch:
             if not self._worker.stop():
                 # It hangs: its tracks end here, and what it may still say is not heard.
                 self._outlets.told(*self._worker.abandon())
-                self._stuck = True
+                self._stuck = self.models
             self._worker = None

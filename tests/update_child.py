@@ -17,13 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from model_packages import copy_model
+from model_packages import copy_model, hear_all
 
 from converters.deploy.model_package import load_private_key, pack
 from edge.config import Settings, UpdateSettings
 from edge.update import updates
-from edge.update.package import CHUNK as SIZE
-from edge.update.package import OFFER, PIECE, Chunk, Installed, Package, open_seal, read_seal, write_chunk
+from edge.update.package import Installed, Package, open_seal, read_seal
 from edge.update.slots import Pointer, Slots
 
 # What changes something (https://docs.python.org/3/library/audit_events.html), and `open`.
@@ -53,10 +52,7 @@ def deliver(settings: UpdateSettings, folder: Path, content: bytes, package: Pac
     taking.open(Settings())
     said: list[str | None] = []
     taking.start(lambda _, error: said.append(error))
-    files = content[len(package.seal) :]
-    taking.hear(OFFER, package.seal, False)
-    for number in range(package.head.chunks):
-        taking.hear(PIECE, write_chunk(Chunk(package.id, number, files[number * SIZE : (number + 1) * SIZE])), False)
+    hear_all(taking, content, package)
     until = time.monotonic() + 60
     while taking._slots.pointer.counter < package.head.counter:
         assert not any(said), said

@@ -35,14 +35,12 @@ class Command(msgspec.Struct, frozen=True):
 
     Attributes:
         verb: what to do; `pause` with `{"paused": false}` is `resume`.
-        arguments: as they were given; every value has been checked.
         name: the last level of the topic that it was sent to.
         response: the topic that the reply goes to.
         correlation: what the reply has to carry (MQTT 5).
     """
 
     verb: Verb
-    arguments: dict[str, Any]
     name: str
     response: str
     correlation: bytes | None = None
@@ -116,7 +114,7 @@ def read_command(received: Received, topics: Topics) -> Command | Message | None
             error = f"the payload is not what {name} takes ({first_line(failure)}); see docs/mqtt.md"
         else:
             resumed = isinstance(arguments, Pause) and not arguments.paused
-            return Command("resume" if resumed else name, msgspec.to_builtins(arguments), name, response, correlation)  # type: ignore[arg-type]
+            return Command("resume" if resumed else name, name, response, correlation)  # type: ignore[arg-type]
     return make_reply(name, response, correlation, None, error)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -64,8 +63,6 @@ def open_detector(settings: DetectorSettings, live: bool = True) -> FaceDetector
     log.debug("%s, %d threads", detector.name, threads)
     if settings.kind == "auto" and detector.name == "haar":
         log.info("faces are found by haar; yunet misses far fewer of them: edge-fetch yunet")
-    if settings.runtime == "auto" and "(opencv " in detector.name and importlib.util.find_spec("onnxruntime") is None:
-        log.info("yunet runs on OpenCV; ONNX Runtime takes half the time: pip install 'emotion-edge[onnx]'")
     if not settings.regions:
         return detector
     from edge.faces.regions import InRegions

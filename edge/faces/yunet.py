@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -68,6 +69,12 @@ class OpenCvYuNet:
         return np.empty((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
 
 
+@cache
+def _advise(error: str) -> None:
+    """Once a process: the network is opened again and again to find the number of threads."""
+    log.info("yunet runs on OpenCV; ONNX Runtime takes half the time: %s", error)
+
+
 def open_network(weights: Path, runtime: Literal["auto", "onnx", "opencv"], threads: int) -> Network:
     """Load YuNet's network.
 
@@ -87,7 +94,7 @@ def open_network(weights: Path, runtime: Literal["auto", "onnx", "opencv"], thre
         except RuntimeMissingError as error:
             if runtime == "onnx":
                 raise DetectorError(f"detector.runtime is onnx, but {error}") from None
-            log.debug("%s", error)
+            _advise(str(error))
         except (ModelError, OSError) as error:
             if runtime == "onnx":
                 raise DetectorError(f"{weights}: {error}; `edge-fetch yunet` gets the right file") from None

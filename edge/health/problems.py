@@ -26,32 +26,27 @@ class Problems:
         self._lasting: dict[Problem, str] = {}
         self._well_since: dict[Problem, float] = {}
 
-    def report(self, problem: Problem, text: str | None) -> bool:
+    def report(self, problem: Problem, text: str | None) -> None:
         """Say how it stands.
 
         Args:
             problem: which.
             text: one sentence while it lasts; None when all is well. One that comes and goes is told once: it is over when
                 all has been well for as long as `SETTLED` says.
-
-        Returns:
-            Whether it has just begun or ended.
         """
         known = self._lasting.get(problem)
         if text is None:
             now = self._clock.monotonic()
             if known is None or now - self._well_since.setdefault(problem, now) < SETTLED.get(problem, 0.0):
-                return False
+                return
             del self._well_since[problem]
             del self._lasting[problem]
             self._tell(problem, False, f"over: {known}")
-            return True
+            return
         self._well_since.pop(problem, None)
         self._lasting[problem] = text
-        if known is not None:
-            return False
-        self._tell(problem, True, text)
-        return True
+        if known is None:
+            self._tell(problem, True, text)
 
     @property
     def lasting(self) -> frozenset[Problem]:

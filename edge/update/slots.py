@@ -84,9 +84,11 @@ class Slots:
                 raise UpdateError(f"{folder}: holds another package than the pointer names")
             for entry in package.head.files:
                 if file_sha256(folder / entry.name) != entry.sha256:
-                    raise UpdateError(f"{folder / entry.name}: is damaged; push the model again")
+                    raise UpdateError(f"{folder / entry.name}: is damaged; pack the model again and push that")
         except OSError as error:
-            raise UpdateError(f"{error.filename or folder}: cannot be read ({error.strerror}); push the model again") from None
+            raise UpdateError(
+                f"{error.filename or folder}: cannot be read ({error.strerror}); pack the model again and push that"
+            ) from None
         return folder / package.head.files[0].name
 
     def stage(self, package: Package, incoming: Path) -> Installed:

@@ -69,13 +69,20 @@ class Updates:
         Raises:
             EmotionEdgeError: as `open_models`, of the settings' model.
         """
-        for installed in (self._slots.pointer.committed, self._slots.pointer.previous):
-            if installed is not None:
-                try:
-                    return self._use(installed, settings)
-                except Exception as error:  # noqa: BLE001  whatever is wrong with it, the device starts
-                    log.warning("the pushed %s %s cannot be used: %s", installed.name, installed.version, first_line(error))
-        return self._use(None, settings)
+        pointer = self._slots.pointer
+        for installed in filter(None, (pointer.committed, pointer.previous)):
+            try:
+                opened = self._use(installed, settings)
+            except Exception as error:  # noqa: BLE001  whatever is wrong with it, the device starts
+                log.warning("the pushed %s %s cannot be used: %s", installed.name, installed.version, first_line(error))
+            else:
+                break
+        else:
+            opened = self._use(None, settings)
+        if self._installed != pointer.committed:
+            # What cannot be used counts no more, and its slot is written next; on disk with the next update.
+            self._slots.pointer = replace(pointer, committed=self._installed, previous=None)
+        return opened
 
     def reopen(self, settings: Settings) -> Opened:
         """Open for a reload what runs: a trial, another pushed model, or the model that the settings name.

@@ -96,7 +96,7 @@ def test_what_leaves_the_device_is_valid(mosquitto: Mosquitto, deliver: Callable
         validate("stats", json.loads(subscriber.payloads("/stats")[0]))
         delivery.alarm("camera", True, "the camera is gone")
         validate("alarm", json.loads(wait_for(lambda: subscriber.payloads("/alarms"))[0]))
-        delivery.reply(Command("status", {}, "status", "emotion/cam/reply/status"), {"fps": 15.0})
+        delivery.reply(Command("status", "status", "emotion/cam/reply/status"), {"fps": 15.0})
         validate("reply", json.loads(wait_for(lambda: subscriber.payloads("/reply/status"))[0]))
         validate("batch", {"v": 1, "events": events})
         assert [event["type"] for event in events].count("end") == 3

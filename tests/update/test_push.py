@@ -13,12 +13,11 @@ import pytest
 from asking import Asker
 from brokers import HOST, Mosquitto, Subscriber, wait_for
 from emitting import drafts
-from model_packages import SMALL_MODEL, Owner, copy_model, entry
+from model_packages import SMALL_MODEL, Owner, entry
 from updating import Device, During, place, soon
 
 from converters.cli.model import main
 from converters.deploy.push import RefusedError, ask, push
-from edge.emotion.manifest import manifest_path
 from edge.errors import UpdateError
 from edge.update.package import CHUNK, MAX_BYTES, WINDOW, Entry, Head, Package, package_id, read_seal
 
@@ -87,14 +86,6 @@ def test_a_device_that_is_silent_does_not_keep_the_next_one_from_its_model(
     assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == ["ghost", "cam"]
 
 
-def signed(owner: Owner, folder: Path, counter: int, version: str = "1.5.0", **changes: object) -> bytes:
-    """A package that `pack` would not have made."""
-    model = copy_model(folder, version, **changes)
-    files = (model.read_bytes(), manifest_path(model).read_bytes())
-    entries = tuple(entry(path.name, data) for path, data in zip((model, manifest_path(model)), files, strict=True))
-    return owner.sign(Head(1, "micro", "1.5.0", counter, entries), b"".join(files))
-
-
 def flipped(content: bytes, position: int) -> bytes:
     changed = bytearray(content)
     changed[position] ^= 1
@@ -121,9 +112,9 @@ def test_what_must_not_be_installed_is_not_and_the_next_good_one_is(
         (owner.pack(tmp_path / "again", "1.3.0", 50), "its counter 50 is not above 50"),
         (owner.sign(Head(1, "m", "2.0", 80, huge), b""), "at most"),
         (owner.sign(Head(1, "m", "2.0", 80, (entry("m.tflite", b"x"),)), b"x"), "and its manifest"),
-        (signed(owner, tmp_path / "golden", 81, **bad_scores), "computes other scores"),
-        (signed(owner, tmp_path / "other", 82, version="1.6.0"), "its manifest is that of micro 1.6.0"),
-        (signed(owner, tmp_path / "sum", 83, sha256="0" * 64), "sha256"),
+        (owner.sign_model(tmp_path / "golden", 81, **bad_scores), "computes other scores"),
+        (owner.sign_model(tmp_path / "other", 82, version="1.6.0"), "its manifest is that of micro 1.6.0"),
+        (owner.sign_model(tmp_path / "sum", 83, sha256="0" * 64), "sha256"),
     ]
     for content, why in cases:
         with pytest.raises(RefusedError, match=why):

@@ -10,7 +10,7 @@ import pytest
 from asking import Asker
 from brokers import HOST, Mosquitto, wait_for
 from fakes import HangingFaces, SeenFaces
-from model_packages import Owner
+from model_packages import Owner, damage
 from services import FACE, running, settings
 from update_child import deliver
 
@@ -98,10 +98,7 @@ def test_a_damaged_slot_or_pointer_or_another_key_falls_back_to_what_is_good(tmp
 
     assert version() == "1.2"
     assert version(UpdateSettings(str(Owner(tmp_path, "another").public))) == "1.0.0", "another key, another trust"
-    model = folder / "b" / "micro.int8.tflite"
-    content = bytearray(model.read_bytes())
-    content[1000] ^= 1
-    model.write_bytes(content)
+    damage(folder / "b")
     assert version() == "1.1", "the one from before"
     (folder / "pointer").write_bytes(b"\0" * 100)
     assert version() == "1.0.0", "that of the settings"

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from brokers import wait_for
 from fakes import ManualClock
-from model_packages import Owner
+from model_packages import SMALL_MODEL, Owner, damage, hear_all, hear_chunk
 
 from edge.config import ModelSettings, Settings, UpdateSettings
 from edge.errors import EmotionEdgeError
 from edge.reload import Opened
 from edge.update.inbox import IDLE
-from edge.update.package import CHUNK, OFFER, PIECE, STATUS, Chunk, write_chunk
+from edge.update.package import OFFER, STATUS
+from edge.update.slots import Slots
 from edge.update.transfer import Transfer
 from edge.update.updates import RETRY, Updates
 
@@ -52,17 +53,13 @@ class Board:
         self.updates.hear(OFFER, self._owner.open(content).seal, False)
 
     def chunk(self, content: bytes, number: int) -> None:
-        package = self._owner.open(content)
-        data = content[len(package.seal) :][number * CHUNK : (number + 1) * CHUNK]
-        self.updates.hear(PIECE, write_chunk(Chunk(package.id, number, data)), False)
+        hear_chunk(self.updates, content, self._owner.open(content), number)
 
     def turn(self, restarts: int = 0) -> Opened | None:
         return self.updates.turn(restarts, watching=True)
 
     def put_on_trial(self, content: bytes) -> Opened:
-        self.offer(content)
-        for number in range(self._owner.open(content).head.chunks):
-            self.chunk(content, number)
+        hear_all(self.updates, content, self._owner.open(content))
         return wait_for(self.turn, 20)
 
     def keep(self, content: bytes) -> None:
@@ -189,8 +186,22 @@ def test_where_no_pushed_model_could_be_opened_a_reload_takes_the_settings(tmp_p
     assert again.reopen(Settings(model=ModelSettings(threads=1))).settings.threads == 1
 
 
-def damage(slot: Path) -> None:
-    model = slot / "micro.int8.tflite"
-    content = bytearray(model.read_bytes())
-    content[1000] ^= 1
-    model.write_bytes(content)
+def test_a_kept_model_that_is_damaged_counts_no_more(tmp_path: Path, owner: Owner, board: Board) -> None:
+    """Else the slot of the one that runs in its place would be written next, and a pusher be told that it runs."""
+    board.keep(owner.pack(tmp_path / "m"))
+    board.keep(owner.pack(tmp_path / "n", "1.2.0", 101))
+    board.updates.stop()
+    damage(board.folder / "b")
+    again = Board(board.folder, owner)
+    again.updates.hear(STATUS, b"token", False)
+    progress, _ = wait_for(lambda: again.told)[-1]
+    assert (progress["running"].split()[1], progress["committed"]["version"]) == ("1.1.0", "1.1.0")
+    others = [{"rule": f"v1:{number}", "scores": [1, 0, 0, 0, 0, 0, 0]} for number in range(3)]
+    bad = owner.sign_model(tmp_path / "o", 102, golden=others)
+    hear_all(again.updates, bad, owner.open(bad))
+    wait_for(lambda: [error for _, error in again.told if error and "is refused" in error], 20)
+    assert Slots(board.folder, owner.key.public_key()).pointer.committed.version == "1.1.0"
+    assert (board.folder / "a" / SMALL_MODEL.name).exists()
+    again.keep(owner.pack(tmp_path / "p", "1.2.0", 103))
+    assert again.running.startswith("micro 1.2.0")
+    again.updates.stop()
