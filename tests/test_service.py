@@ -104,6 +104,29 @@ def test_a_resume_that_fails_leaves_no_camera_open(tmp_path: Path, mosquitto: Mo
         hanging.release.set()
 
 
+def test_models_that_came_during_a_pause_are_used_though_the_old_ones_hang(
+    tmp_path: Path, mosquitto: Mosquitto, asker: Asker
+) -> None:
+    hanging = HangingFaces([FACE], after=20)
+    openings = iter([hanging, see()])
+    shadowed = msgspec.structs.replace(
+        settings(mosquitto), model=ModelSettings(shadow=str(copy_model(tmp_path / "other", "2.0.0")), shadow_share=1.0)
+    )
+    with running(shadowed, tmp_path, lambda: next(openings)) as service:
+        asker.wait_for_online()
+        assert hanging.hangs.wait(30)
+        asker.ask("pause")
+        assert reply(asker, "pause")["ok"]
+        asker.ask("reload")
+        assert reply(asker, "reload")["ok"]
+        asker.ask("resume")
+        assert reply(asker, "resume")["ok"]
+        asker.ask("status")
+        assert reply(asker, "status")["result"]["stats"]["shadow"]["model"].startswith("micro 2.0.0 ")
+        hanging.release.set()
+        assert not service.ended
+
+
 class LosableClock:
     """The machine's clocks, until a thread cannot read them any more."""
 
