@@ -9,6 +9,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
 from deploying import AARCH64, MODEL, ROOT, elf, store
 
 from converters.deploy.bundle import Request, build
@@ -35,6 +36,8 @@ BOOTS = {
 NAMES = {"bookworm": "Raspberry Pi OS 12 (bookworm)", "trixie": "Raspberry Pi OS 13 (trixie)", "debian": "Debian 12"}
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8Zk7Xn1y2qvJ0dT0t0w0q2c3d4e5f6g7h8i9j0k1l2 me@here"
 
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to root; sudo or fakeroot is not installed")
+
 
 def run(*command: str | Path, **options: object) -> str:
     """What a program says; it must end well."""
@@ -43,11 +46,11 @@ def run(*command: str | Path, **options: object) -> str:
     return done.stdout
 
 
-def make_bundle(folder: Path, target: str = "pi-bookworm64", name: str = "b.tar.xz") -> Path:
+def make_bundle(folder: Path, target: str = "pi-bookworm64", checkout: Path = ROOT) -> Path:
     """A bundle as edge-bundle makes it, small."""
     parts = store(folder / f"{target}-parts", TARGETS[target])
-    path = folder / name
-    build(Request(TARGETS[target], MODEL, path, ROOT, weights=None, wheels=parts.wheels, own=parts.own, lock=parts.lock))
+    path = folder / "b.tar.xz"
+    build(Request(TARGETS[target], MODEL, path, checkout, weights=None, wheels=parts.wheels, own=parts.own, lock=parts.lock))
     return path
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.cli.exits import FAILED_GATE, OK, UNUSABLE, Parser, exit_status
-from edge.errors import ConfigError, DeployError, RuntimeMissingError
+from edge.errors import ConfigError, DeployError
 
 if TYPE_CHECKING:
     from converters.deploy.flash.device import Disk, Kernel
@@ -59,16 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--ssh-key", type=Path, metavar="FILE.pub", help="who may log in")
     own.add_argument("--mqtt-file", type=Path, metavar="FILE", help="TOML: host, port, username, password, tls, ca_file …")
     own.add_argument("--update-key", type=Path, metavar="owner.pub", help="whose models it takes over MQTT (edge-model keygen)")
-    own.add_argument("--config", type=Path, metavar="FILE", help="settings in place of the bundle's")
+    own.add_argument("--config", type=Path, metavar="FILE", help="settings in place of the bundle's or the board's")
     return parser
 
 
 def _run(arguments: argparse.Namespace, kernel: Kernel | None) -> int:
-    try:
-        import elftools  # noqa: F401
-        import packaging  # noqa: F401
-    except ImportError as error:
-        raise RuntimeMissingError(f"{error.name} is not installed; pip install 'emotion-edge[deploy]'") from None
     from converters.deploy.flash.device import Kernel, open_disk
     from converters.deploy.flash.personal import read_personal
     from converters.deploy.flash.prepare import prepare
@@ -83,7 +78,7 @@ def _run(arguments: argparse.Namespace, kernel: Kernel | None) -> int:
         ssh_key=arguments.ssh_key,
         update_key=arguments.update_key,
         config=arguments.config,
-        ask=getpass.getpass if sys.stdin.isatty() else None,
+        ask=(lambda question: _answer(getpass.getpass, question)) if sys.stdin.isatty() else None,
     )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "bundle"
@@ -101,7 +96,8 @@ def _run(arguments: argparse.Namespace, kernel: Kernel | None) -> int:
         if disk and not place.confirmed:
             _confirm(disk, erase=bool(arguments.image))
         place.write(prepared.plan)
-        print(f"  {len(prepared.steps) + len(prepared.boot)} steps taken" if prepared.steps else "  it was all there")
+        taken = len(prepared.steps) + len(prepared.boot)
+        print(f"  {taken} steps taken" if taken else "  it was all there")
         return place.finish()
 
 
@@ -204,8 +200,15 @@ def _confirm(disk: Disk, erase: bool) -> None:
         raise DeployError(f"{disk.path}: its name has to be typed at a terminal; there is no flag for it")
     what = "EVERYTHING on it is erased" if erase else "its system is changed"
     print(f"{disk.path}: {_about(disk)}; {what}")
-    if input(f"type {disk.name} to go on: ").strip() != disk.name:
+    if _answer(input, f"type {disk.name} to go on: ").strip() != disk.name:
         raise DeployError("nothing was done: that was not its name")
+
+
+def _answer(ask: Callable[[str], str], question: str) -> str:
+    try:
+        return ask(question)
+    except EOFError:
+        raise DeployError("nothing was done: no answer") from None
 
 
 def _about(disk: Disk) -> str:

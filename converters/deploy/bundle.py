@@ -20,7 +20,7 @@ from converters.deploy.lock import closure, lock_path, read_lock
 from converters.deploy.readme import readme
 from converters.deploy.targets import MACHINE, Target
 from converters.deploy.units import render
-from converters.deploy.verify import FORMAT, MANIFEST, REQUIREMENTS, Bundle, Entry, verify
+from converters.deploy.verify import EXECUTABLE, FORMAT, MANIFEST, REQUIREMENTS, Bundle, Entry, verify
 from converters.deploy.wheels import EPOCH, Wheel, blocks, build_own, download, fits, is_own, pick, read_wheel
 from converters.outputs import check_free
 from edge.doctor.elf import MAGIC
@@ -33,7 +33,6 @@ from edge.places import model_folders
 ON_BOARD = "/opt/emotion-edge/current/models"
 # The same in every bundle, so that a new one with another model needs no new settings.
 MODEL = "model"
-EXECUTABLE = "install.sh"
 # Nearly all of it is compressed already: more effort takes twice the time and saves a thousandth.
 PRESET: Final = 0
 
@@ -251,9 +250,7 @@ def _with_model(text: str, file: str) -> str:
     YuNet's weights are not named: the installer puts them where they are looked for, and settings outlive a bundle that has none.
     """
     line = f'path = "{ON_BOARD}/{Path(file).name}"'
-    changed, count = re.subn(
-        r'(?m)(^\[model\]\n(?:(?!\[).*\n)*?)#path = "\.\.\."$', lambda found: found[1] + line, text, count=1
-    )
+    changed, count = re.subn(r'(?m)(^\[model\]\n(?:(?!\[).*\n)*?)#path = "\.\.\."$', lambda found: found[1] + line, text, count=1)
     if not count:
         raise DeployError("systemd/config.toml: no `#path` in [model]; the checkout is not whole")
     return changed

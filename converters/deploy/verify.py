@@ -22,6 +22,8 @@ from edge.errors import DeployError, first_line
 FORMAT = 1
 MANIFEST = "bundle.json"
 REQUIREMENTS = "requirements.txt"
+# The one file of a bundle that is run.
+EXECUTABLE = "install.sh"
 # Far above any bundle of ours; a file made to fill a disk ends here.
 MOST_FILES, MOST_BYTES, MOST_MANIFEST = 1000, 2_000_000_000, 1_000_000
 
@@ -203,7 +205,7 @@ def _compare(path: Path, bundle: Bundle, found: dict[str, Entry]) -> None:
     for name in found:
         if name not in bundle.files:
             raise DeployError(f"{path}: {name} does not belong to it; do not use it")
-    for name in (REQUIREMENTS, "install.sh", "config.toml"):
+    for name in (REQUIREMENTS, EXECUTABLE, "config.toml"):
         if name not in found:
             raise DeployError(f"{path}: {name} is missing; build it again")
 

@@ -7,34 +7,26 @@ the same is done with a real block device.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from deploying import ROOT
-from flashing import BOOTS, ENVIRONMENT, MEGABYTE, boot_of, digest, make_bundle, make_image, make_root, run, tree_of
+from flashing import ENVIRONMENT, MEGABYTE, boot_of, digest, run, tree_of
 
 from converters.cli.flash import main
 from converters.deploy.flash.device import Disk, Kernel, open_disk, write_image
+from converters.deploy.flash.ext4 import Ext4
 from edge.errors import DeployError
 
 CARD = 64 * MEGABYTE
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("image")
-    return make_image(folder / "card.img", make_root(folder / "root", "bookworm"), BOOTS["bookworm"])
 
 
 def kernel(folder: Path, size: int = CARD, **facts: str) -> Kernel:
@@ -133,14 +125,24 @@ sys.exit(main(sys.argv[2:], kernel))
 
 
 def typed(folder: Path, text: str, *arguments: str | Path, seam: str = SEAM) -> tuple[int, str]:
-    """Run edge-flash at a terminal where somebody types."""
+    """Run edge-flash at a terminal where somebody types once it has asked."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", seam, str(folder), *map(str, arguments)]
     environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
+    pipe = subprocess.PIPE
+    # In a session of its own: a terminal that this test is started from is nobody's to be asked at.
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=pipe, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+    ) as process:
+        late = threading.Timer(120, process.kill)
+        late.start()
         os.close(theirs)
+        said = b""
+        while not said.endswith(b": ") and (more := process.stdout.read1()):
+            said += more
         os.write(ours, text.encode())
-        said, _ = process.communicate(timeout=120)
+        said += process.stdout.read()
+        late.cancel()
     os.close(ours)
     return process.returncode, said.decode()
 
@@ -153,6 +155,13 @@ def test_a_card_is_written_read_back_and_edited(bundle: Path, image: Path, tmp_p
     status, said = typed(tmp_path, "sda\n", *command)
     assert status == 2
     assert "that was not its name" in said
+    assert digest(device) == before
+    # Ctrl-D: at a name, and at a password.
+    (tmp_path / "mqtt.toml").write_text('host = "b"\nusername = "c"\n')
+    for more in ([], ["--mqtt-file", tmp_path / "mqtt.toml"]):
+        status, said = typed(tmp_path, "\x04", *command, *more)
+        assert (status, "nothing was done: no answer" in said, "Traceback" in said) == (2, True, False), said
+        assert ("password of c on b: " in said) is bool(more)
     assert digest(device) == before
     source = digest(image)
     status, said = typed(tmp_path, "sdz\n", *command)
@@ -239,6 +248,28 @@ def loop_device(path: Path) -> Iterator[Path]:
         yield Path(done.stdout.strip())
     finally:
         subprocess.run(["losetup", "-d", done.stdout.strip()], env=ENVIRONMENT, check=True)
+
+
+def test_udevs_look_at_a_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with loop_device(card(tmp_path)) as device, device.open("rb") as udev:
+        fcntl.flock(udev, fcntl.LOCK_SH)
+        end = threading.Timer(0.5, fcntl.flock, (udev, fcntl.LOCK_UN))
+        end.start()
+        try:
+            with Ext4(device, 0).alone():
+                pass
+        finally:
+            end.join()
+        # Not for ever.
+        monkeypatch.setattr("converters.deploy.flash.ext4.UDEV", 0.2)
+        fcntl.flock(udev, fcntl.LOCK_SH)
+        with pytest.raises(DeployError, match="another edge-flash is at work on it"), Ext4(device, 0).alone():
+            pass
+
+
+def test_a_disk_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="cannot be opened for writing"), Ext4(tmp_path, 0).alone():
+        pass
 
 
 def test_a_real_block_device(bundle: Path, image: Path, tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ BAD = [
     ("mqtt", 'host = "b"\nusername = "c"\n', "nobody here to be asked"),
     ("mqtt", 'host = "b"\nca_file = "ca.crt"\n', "ca_file needs tls = true"),
     ("mqtt", 'host = "b"\ntls = true\nca_file = "none.crt"\n', "cannot be read"),
+    ("mqtt", 'host = "b"\ntls = true\nca_file = ""\n', "cannot be read"),
+    ("mqtt", 'host = "b"\ntls = true\nca_file = "a\\u0000b"\n', "cannot be read"),
+    ("mqtt", 'host = "b"\ntls = true\nca_file = "~nobody9/x"\n', "nobody's home; give the whole path"),
+    ("mqtt", f'host = "b"\nusername = ""\npassword = "{SECRET}"\n', "username"),
+    ("mqtt", 'host = "b"\ndevice = "a/b"\n', "device"),
+    ("mqtt", 'host = "b"\nprefix = "x #"\n', "prefix"),
     ("ssh_key", f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\n", "a private key, which stays on this machine"),
     ("ssh_key", f"{KEY}\n{KEY}\n", "not a public key of ssh"),
     ("ssh_key", f'command="{SECRET}" {KEY}', "not a public key of ssh"),
@@ -89,6 +95,7 @@ CONFIGS = {
     "empty": "",
     "another section": '[camera]\nsource = "0"\n',
     "the section at the end": '[camera]\nsource = "0"\n\n[mqtt]\n',
+    "a comment behind its head": '[mqtt] # mine\nport = 1884\n\n[detector]\n#host = "of another section"\n',
     "a key in it": '# mine\n[mqtt]\nport = 1884\n\n[camera]\nsource = "0"\n',
 }
 
@@ -108,6 +115,8 @@ def test_a_key_is_added_to_a_configuration_and_the_rest_stays(tmp_path: Path, na
 def test_a_key_that_is_there_with_another_value_is_not_changed() -> None:
     with pytest.raises(DeployError, match=r"mqtt.host is 'a' in the configuration, and would be 'b'"):
         with_key('[mqtt]\nhost = "a"\n', "mqtt", "host", "b")
-    for inline in ("mqtt = {port = 1}\n", "mqtt.port = 1\n"):
+    for inline in ("mqtt = {port = 1}\n", "mqtt.port = 1\n", "mqtt = 1\n", "[[mqtt]]\n"):
         with pytest.raises(DeployError, match="write host = "):
             with_key(inline, "mqtt", "host", "b")
+    with pytest.raises(DeployError, match="not valid TOML"):
+        with_key("[mqtt\n", "mqtt", "host", "b")

@@ -11,23 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flashing import BOOTS, ENVIRONMENT, KEY, MEGABYTE, digest, make_bundle, make_image, make_root, run, superblock, tree
+from flashing import (
+    BOOTS,
+    ENVIRONMENT,
+    KEY,
+    MEGABYTE,
+    digest,
+    make_bundle,
+    make_image,
+    make_root,
+    only_root,
+    run,
+    superblock,
+    tree,
+)
 
 from converters.cli.flash import main
-
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to root; sudo or fakeroot is not installed")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image that is good."""
-    folder = tmp_path_factory.mktemp("whole")
-    return make_image(folder / "card.img", make_root(folder / "root", "bookworm"), BOOTS["bookworm"])
 
 
 def refused(capsys: pytest.CaptureFixture[str], sentence: str, *arguments: str | Path) -> None:
@@ -134,45 +133,45 @@ IMAGES: list[tuple[Callable[[Path], object], str]] = [
 
 @pytest.mark.parametrize(("damage", "sentence"), IMAGES, ids=[sentence[:40] for _, sentence in IMAGES])
 def test_an_image_that_cannot_be_edited(
-    bundle: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object], sentence: str
+    bundle: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object], sentence: str
 ) -> None:
-    image = Path(shutil.copy(whole, tmp_path / "card.img"))
-    damage(image)
-    before = digest(image) if image.exists() else None
+    card = Path(shutil.copy(image, tmp_path / "card.img"))
+    damage(card)
+    before = digest(card) if card.exists() else None
     (tmp_path / "id.pub").write_text(KEY)
-    refused(capsys, sentence, "--bundle", bundle, "--image", image, "--ssh-key", tmp_path / "id.pub")
-    assert (digest(image) if image.exists() else None) == before
+    refused(capsys, sentence, "--bundle", bundle, "--image", card, "--ssh-key", tmp_path / "id.pub")
+    assert (digest(card) if card.exists() else None) == before
 
 
 def test_a_bundle_that_is_not_as_it_was_built(
-    bundle: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = bytearray(bundle.read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "b.tar.xz").write_bytes(content)
-    before = digest(whole)
-    refused(capsys, "damaged", "--bundle", tmp_path / "b.tar.xz", "--image", whole)
-    refused(capsys, "cannot be read", "--bundle", tmp_path / "none.tar.xz", "--image", whole)
-    assert digest(whole) == before
+    before = digest(image)
+    refused(capsys, "damaged", "--bundle", tmp_path / "b.tar.xz", "--image", image)
+    refused(capsys, "cannot be read", "--bundle", tmp_path / "none.tar.xz", "--image", image)
+    assert digest(image) == before
 
 
-def test_a_bundle_for_another_board(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = digest(whole)
+def test_a_bundle_for_another_board(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = digest(image)
     refused(
-        capsys, "the bundle needs glibc 2.41 (pi-trixie64)", "--bundle", make_bundle(tmp_path, "pi-trixie64"), "--image", whole
+        capsys, "the bundle needs glibc 2.41 (pi-trixie64)", "--bundle", make_bundle(tmp_path, "pi-trixie64"), "--image", image
     )
-    assert digest(whole) == before
+    assert digest(image) == before
 
 
 def test_a_program_that_is_missing_is_named_with_its_package(
-    bundle: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bundle: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("converters.deploy.flash.tools.ADMIN", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    refused(capsys, "sudo apt-get install e2fsprogs", "--bundle", bundle, "--image", whole)
+    refused(capsys, "sudo apt-get install e2fsprogs", "--bundle", bundle, "--image", image)
     for program in ("debugfs", "e2fsck"):
         (tmp_path / program).symlink_to(shutil.which(program, path=ENVIRONMENT["PATH"]))
-    refused(capsys, "mcopy, mdir, mdel: not on this machine; sudo apt-get install mtools", "--bundle", bundle, "--image", whole)
+    refused(capsys, "mcopy, mdir, mdel: not on this machine; sudo apt-get install mtools", "--bundle", bundle, "--image", image)
     refused(capsys, "sudo apt-get install openssh-client", "--bundle", bundle, "--ssh", "board")
 
 
@@ -209,3 +208,22 @@ def test_a_link_of_the_board_leads_nowhere_on_this_machine(bundle: Path, tmp_pat
     assert main(["--bundle", str(bundle), "--rootfs", str(root), "--hostname", "camera-1"]) == 0
     assert outside.read_text() == "mine\n"
     assert (root / "etc/hostname").read_text() == "camera-1\n"
+
+
+@only_root
+def test_its_boot_partition_is_found_within_it(bundle: Path, tmp_path: Path) -> None:
+    """An absolute link in its place, and one in the place of a file that is written."""
+    root, outside = make_root(tmp_path / "root", "bookworm"), tmp_path / "outside"
+    inside = root / str(outside).lstrip("/")
+    for folder in (inside, outside, root / "boot"):
+        folder.mkdir(parents=True)
+    for name, content in BOOTS["bookworm"].items():
+        (inside / name).write_text(content)
+    (root / "boot/firmware").symlink_to(outside)
+    (inside / "firstrun.sh.new").symlink_to(tmp_path / "mine")
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / "id.pub").write_text(KEY)
+    assert main(["--bundle", str(bundle), "--rootfs", str(root), "--ssh-key", str(tmp_path / "id.pub")]) == 0
+    assert (list(outside.iterdir()), (tmp_path / "mine").read_text()) == ([], "mine\n")
+    assert {path.name for path in inside.iterdir()} == {"cmdline.txt", "config.txt", "firstrun.sh"}
+    assert "firstrun.sh" in (inside / "cmdline.txt").read_text()

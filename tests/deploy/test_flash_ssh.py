@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from deploying import MODEL, ROOT, store
-from flashing import BUNDLE, DONE, ENVIRONMENT, KEY, make_root, run, tree
+from deploying import ROOT
+from flashing import BUNDLE, DONE, ENVIRONMENT, KEY, make_bundle, make_root, run, tree
 
 from converters.cli.flash import main
-from converters.deploy.bundle import Request, build
-from converters.deploy.targets import TARGETS
 
 INSTALLER = """#!/usr/local/bin/sh
 echo "installing from $0"
@@ -37,6 +35,9 @@ exec busybox tar "$@"
 # What Raspberry Pi OS and Debian have in place of busybox.
 PROGRAMS = "sh cat chown cp dirname id ln mkdir mv rm stat sync tar test true"
 
+# Of a service that runs there.
+GROUP = 990
+
 
 @dataclass(frozen=True)
 class Board:
@@ -51,7 +52,6 @@ class Board:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with an installer that only says that it was run: the real one is tested in tests/systemd."""
     folder = tmp_path_factory.mktemp("bundle")
-    parts = store(folder / "parts", TARGETS["pi-bookworm64"])
     checkout = folder / "checkout"
     (checkout / "systemd").mkdir(parents=True)
     for name in ("LICENSE", "NOTICE", "README.md", "pyproject.toml"):
@@ -60,13 +60,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if path.is_file():
             shutil.copy(path, checkout / "systemd")
     (checkout / "systemd/install.sh").write_text(INSTALLER)
-    path = folder / "b.tar.xz"
-    build(
-        Request(
-            TARGETS["pi-bookworm64"], MODEL, path, checkout, weights=None, wheels=parts.wheels, own=parts.own, lock=parts.lock
-        )
-    )
-    return path
+    return make_bundle(folder, checkout=checkout)
 
 
 @contextlib.contextmanager
@@ -173,6 +167,41 @@ def test_a_running_board_gets_the_same_tree_and_its_installer_runs(
     assert flash(board, bundle) == 0
     assert not (board.root / BUNDLE / "stale").exists()
     assert (board.root / "installed").read_text() == "called\n" * 2
+
+
+def test_the_settings_of_a_board_in_use_are_added_to(
+    board: Board, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config, mqtt, other = board.root / "etc/emotion-edge/config.toml", tmp_path / "mqtt.toml", tmp_path / "other.toml"
+    config.parent.mkdir()
+    config.write_text('[camera]\nsource = "csi"\n')
+    config.chmod(0o640)
+    os.chown(config, 0, GROUP)
+    mqtt.write_text('host = "broker.example"\n')
+    assert flash(board, bundle, "--mqtt-file", mqtt) == 0
+    added = '[camera]\nsource = "csi"\n\n[mqtt]\nhost = "broker.example"\n'
+    there = config.stat()
+    # The service can read it whether the installer comes to its end or not.
+    assert (config.read_text(), there.st_mode & 0o777, there.st_gid) == (added, 0o640, GROUP)
+    assert flash(board, bundle, "--mqtt-file", mqtt) == 0
+    assert config.stat().st_ino == there.st_ino, "it is not written again"
+    other.write_text('host = "other.example"\n')
+    for content, sentence in (
+        (added.encode(), "mqtt.host is 'broker.example'"),
+        (b"[mqtt", "not valid TOML"),
+        (b"\xff", "not valid TOML"),
+    ):
+        config.write_bytes(content)
+        before = without_the_servers_own(tree(board.root))
+        capfd.readouterr()
+        assert flash(board, bundle, "--mqtt-file", other) == 2
+        error = capfd.readouterr().err
+        assert (sentence in error, error.count("\n")) == (True, 1)
+        assert without_the_servers_own(tree(board.root)) == before
+    # In its place, if that is what is asked for.
+    other.write_text('[camera]\nsource = "pi"\n')
+    assert flash(board, bundle, "--mqtt-file", mqtt, "--config", other) == 0
+    assert config.read_text() == added.replace("csi", "pi")
 
 
 @pytest.mark.parametrize(("status", "expected"), [(1, 1), (2, 2), (126, 2)])

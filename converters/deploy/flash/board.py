@@ -10,19 +10,18 @@ from typing import Any
 
 import msgspec
 
-from converters.deploy.bundle import EXECUTABLE
 from converters.deploy.flash.first_boot import cloud_init, first_run
 from converters.deploy.flash.personal import Personal, Wifi
 from converters.deploy.flash.plan import BUNDLE, PROGRAM, Entry, File, Folder, Link, Plan
-from converters.deploy.flash.system import HOSTS, NAME, System
+from converters.deploy.flash.system import CONFIG, HOSTS, NAME, System
 from converters.deploy.units import SETUP, render_setup
+from converters.deploy.verify import EXECUTABLE
 from edge.errors import DeployError
 
 SETTINGS = "/etc/emotion-edge"
 UNITS = "/etc/systemd/system"
 DONE = Link(f"{UNITS}/multi-user.target.wants/{SETUP}", f"{UNITS}/{SETUP}")
-# Of names made from other names (RFC 9562): the same network gets the same one.
-NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+NO_TOML = "the configuration is not valid TOML, so nothing can be added to it; mend it, or give another with --config"
 
 
 def make_plan(content: Path, personal: Personal, system: System, boot: Mapping[str, bytes]) -> Plan:
@@ -54,7 +53,7 @@ def make_plan(content: Path, personal: Personal, system: System, boot: Mapping[s
             add(File(f"{BUNDLE}/{name}", path, 0o755 if name == EXECUTABLE else 0o644))
     add(File(f"{UNITS}/{SETUP}", render_setup().encode()))
     add(Folder(str(PurePosixPath(DONE.path).parent)))
-    for file in _settings(content, personal):
+    for file in _settings(content, personal, system):
         add(file)
     extra: dict[str, bytes] = {}
     if system.first_boot == "cloud-init":
@@ -75,7 +74,7 @@ def make_plan(content: Path, personal: Personal, system: System, boot: Mapping[s
     return Plan(tuple(entries.values()), DONE, extra)
 
 
-def _settings(content: Path, personal: Personal) -> Iterator[File]:
+def _settings(content: Path, personal: Personal, system: System) -> Iterator[File]:
     """Configuration and secrets. Until the service's group is there they are root's alone; install.sh gives them to it."""
     changes: dict[str, dict[str, Any]] = {}
     if mqtt := personal.mqtt:
@@ -90,30 +89,50 @@ def _settings(content: Path, personal: Personal) -> Iterator[File]:
     if personal.update_key is not None:
         yield File(f"{SETTINGS}/owner.pub", personal.update_key)
         changes["update"] = {"key_file": f"{SETTINGS}/owner.pub"}
-    # Without any of them install.sh lays down the bundle's own.
+    # Without any of them install.sh lays down the bundle's own, where there is none.
     if changes or personal.config is not None:
-        text = (content / "config.toml").read_text() if personal.config is None else personal.config
+        text = _configuration(content, personal, system)
         for section, keys in changes.items():
             for key, value in keys.items():
                 text = with_key(text, section, key, value)
-        yield File(f"{SETTINGS}/config.toml", text.encode(), 0o640)
+        if text.encode() != system.settings:
+            yield File(CONFIG, text.encode(), 0o640)
+
+
+def _configuration(content: Path, personal: Personal, system: System) -> str:
+    """What is added to: what was given, else a running board's own, else the bundle's."""
+    if personal.config is not None:
+        return personal.config
+    if system.settings is None:
+        return (content / "config.toml").read_text()
+    try:
+        return system.settings.decode()
+    except UnicodeDecodeError:
+        raise DeployError(NO_TOML) from None
 
 
 def with_key(text: str, section: str, key: str, value: str | int | bool) -> str:
     """A configuration with one key more; its comments stay.
 
     Raises:
-        DeployError: it has the key already, with another value.
+        DeployError: it has the key already, with another value; or it cannot be added to.
     """
-    before = msgspec.toml.decode(text)
-    now = before.get(section, {}).get(key)
+    try:
+        before = msgspec.toml.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise DeployError(NO_TOML) from None
+    # JSON's texts, numbers and truths are TOML's too.
+    line = f"{key} = {msgspec.json.encode(value).decode()}"
+    table = before.get(section, {})
+    other_form = f"the configuration has [{section}] in a form that cannot be added to; write {line} into it yourself"
+    if not isinstance(table, dict):
+        raise DeployError(other_form)
+    now = table.get(key)
     if now == value:
         return text
     if now is not None:
         raise DeployError(f"{section}.{key} is {now!r} in the configuration, and would be {value!r}; leave it out of one of them")
-    # JSON's texts, numbers and truths are TOML's too.
-    line = f"{key} = {msgspec.json.encode(value).decode()}"
-    head = rf"(?m)^\[{re.escape(section)}\][ \t]*(#.*)?$"
+    head = rf"(?m)^\[{re.escape(section)}\][ \t]*(#[^\n]*)?$"
     if re.search(head, text):
         # In place of the comment that shows the default, as a person would do it.
         commented = rf"(?ms){head[4:]}(?:(?!^\[).)*?^(?P<line>#{re.escape(key)} = [^\n]*)$"
@@ -127,8 +146,8 @@ def with_key(text: str, section: str, key: str, value: str | int | bool) -> str:
         after = msgspec.toml.decode(text)
     except (msgspec.DecodeError, ValueError):
         after = {}
-    if after != {**before, section: {**before.get(section, {}), key: value}}:
-        raise DeployError(f"the configuration has [{section}] in a form that cannot be added to; write {line} into it yourself")
+    if after != {**before, section: {**table, key: value}}:
+        raise DeployError(other_form)
     return text
 
 
@@ -158,7 +177,8 @@ def _hosts(hosts: str, name: str) -> str:
 def _connection(wifi: Wifi) -> str:
     """For NetworkManager (nm-settings-keyfile(5)); the name as numbers, which need no quoting."""
     ssid = "".join(f"{byte};" for byte in wifi.ssid.encode())
-    identity = uuid.uuid5(NAMESPACE, wifi.ssid)
+    # The same network gets the same one.
+    identity = uuid.uuid5(uuid.NAMESPACE_DNS, wifi.ssid)
     security = f"\n[wifi-security]\nkey-mgmt=wpa-psk\npsk={wifi.key}\n" if wifi.key else ""
     return (
         f"[connection]\nid=emotion-edge\nuuid={identity}\ntype=wifi\n\n"

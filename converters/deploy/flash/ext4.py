@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
+import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -14,13 +15,16 @@ from pathlib import Path, PurePosixPath
 from converters.deploy.flash.plan import File, Folder, Found, Link, Remove, Step
 from converters.deploy.flash.tools import last_words, run
 from edge.errors import DeployError
+from edge.update.disk import file_sha256
 
 MOST_LINKS = 8
 # Of the superblock's s_state: "it has errors". While we write it says so, to e2fsck on the board as to our next run; e2fsck takes
 # it back.
 ERRORS = "2"
 KINDS = {"04": "folder", "10": "file", "12": "link"}
-CHUNK = 1 << 20
+# udev locks a disk while it looks at it, and looks whenever somebody has written (systemd.io/BLOCK_DEVICE_LOCKING): so long is
+# waited for it, seconds, and asked again so often.
+UDEV, STEP = 10.0, 0.1
 
 
 class Ext4:
@@ -43,18 +47,45 @@ class Ext4:
         """Nobody else writes meanwhile. A debugfs that outlives us keeps it: two at a time would tear the file system apart.
 
         Raises:
-            DeployError: somebody does.
+            DeployError: somebody does; or it cannot be written.
         """
-        self._lock = os.open(self._path, os.O_RDWR)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = os.open(self._path, os.O_RDWR)
+        except OSError as error:
+            raise DeployError(f"{self._path}: cannot be opened for writing ({error.strerror}); is it yours?") from None
+        try:
+            self._take()
             yield
-            os.fsync(self._lock)
-        except BlockingIOError:
-            raise DeployError(f"{self._path}: another edge-flash is at work on it; wait for it") from None
+            self._sync()
         finally:
             os.close(self._lock)
             self._lock = -1
+
+    def _take(self) -> None:
+        end = time.monotonic() + (UDEV if stat.S_ISBLK(os.fstat(self._lock).st_mode) else 0.0)
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise DeployError(f"{self._path}: another edge-flash is at work on it; wait for it") from None
+            time.sleep(STEP)
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._lock)
+        except OSError as error:
+            raise DeployError(f"{self._path}: does not keep what is written to it ({error.strerror}); is it worn out?") from None
+
+    def settle(self) -> None:
+        """Whatever of the image or disk is read next comes from there, not from memory; within `alone`.
+
+        Raises:
+            DeployError: it does not take what was written.
+        """
+        self._sync()
+        os.posix_fadvise(self._lock, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def inside(self, folders: Iterable[str]) -> dict[str, Found]:
         """What is in each folder that is there; `value` is empty."""
@@ -109,14 +140,7 @@ class Ext4:
     def digests(self, paths: Iterable[str]) -> dict[str, str]:
         """sha256 of files."""
         with self.copies(paths) as copies:
-            found = {}
-            for path, copy in copies.items():
-                digest = hashlib.sha256()
-                with copy.open("rb") as file:
-                    while chunk := file.read(CHUNK):
-                        digest.update(chunk)
-                found[path] = digest.hexdigest()
-            return found
+            return {path: file_sha256(copy) for path, copy in copies.items()}
 
     def facts(self) -> dict[str, str]:
         """Of the superblock, as `debugfs stats` names them."""

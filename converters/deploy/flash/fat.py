@@ -68,8 +68,6 @@ class Fat:
             for place in (name + NEW, name):
                 self._run("mcopy", "-o", str(here), f"::{place}")
         self._run("mdel", f"::{name}{NEW}")
-        if self.read([name]).get(name) != content:
-            raise DeployError(f"{self._path}: {name} on its boot partition is not what was written; is the card worn out?")
 
     def _run(self, program: str, *words: str) -> None:
         done = run([program, "-i", self._place, *words], VARIABLES)

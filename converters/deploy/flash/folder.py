@@ -11,7 +11,7 @@ from pathlib import Path
 from converters.deploy.flash.first_boot import NAMES
 from converters.deploy.flash.plan import BOOT, BUNDLE, SUFFIX, File, Folder, Found, Link, Plan, Remove, Step, asked, missing
 from edge.errors import DeployError
-from edge.update.disk import file_sha256, sync_folder
+from edge.update.disk import file_sha256, replace_durably, sync_folder
 
 MOST_LINKS = 16
 
@@ -56,7 +56,7 @@ class FolderTarget:
 
     def boot_room(self) -> int:
         """Free bytes of the boot partition."""
-        there = os.statvfs(self._at(BOOT))
+        there = os.statvfs(self._boot_folder())
         return there.f_bavail * there.f_frsize
 
     def look(self, plan: Plan) -> dict[str, Found]:
@@ -95,7 +95,10 @@ class FolderTarget:
                 self._take(step)
             for name, content in plan.boot.items():
                 if there.get(name) != content:
-                    self._write_boot(name, content)
+                    place = self._boot_folder() / name
+                    # What is written first is opened by its name, and a link of that name could lead anywhere.
+                    place.with_name(f"{name}.new").unlink(missing_ok=True)
+                    replace_durably(place, content)
             # Whatever the first-boot unit needs is on disk before it is enabled.
             os.sync()
             for step in steps[-1:]:
@@ -137,15 +140,11 @@ class FolderTarget:
                 beside.replace(place)
         sync_folder(place.parent)
 
-    def _write_boot(self, name: str, content: bytes) -> None:
-        # FAT has neither modes nor owners.
-        place = self._at(f"{BOOT}/{name}")
-        beside = place.with_name(place.name + SUFFIX)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(place)
+    def _boot_folder(self) -> Path:
+        place = self._follow(BOOT)
+        if place is None:
+            raise DeployError(f"{self.name}: {BOOT} leads nowhere; mount the boot partition there")
+        return place
 
     def _at(self, path: str) -> Path:
         return self._root / path.lstrip("/")

@@ -35,7 +35,7 @@ class ImageTarget:
             self.size = path.stat().st_size if size is None else size
         except OSError as error:
             raise DeployError(f"{path}: cannot be read ({error.strerror})") from None
-        self.name, self._path = str(path), path
+        self.name, self._path, self._at = str(path), path, at or path
         partitions = read_partitions(path, self.size)
         # Where the first partition begins: what lies before is the partition table.
         self.first = min(part.start for part in partitions)
@@ -47,7 +47,7 @@ class ImageTarget:
             )
         # What a first boot adds to the root file system, if it is the last one.
         self.behind = self.size - roots[0].start - roots[0].size
-        self._root = Ext4(at or path, roots[0].start)
+        self._root = Ext4(self._at, roots[0].start)
         self._source = Ext4(path, roots[0].start)
         self._boot: Fat | None = None
         self._boot_files: dict[str, bytes] = {}
@@ -55,14 +55,14 @@ class ImageTarget:
         self._unfinished: set[str] = set()
         for part in partitions:
             if part.system == "fat" and not self._boot:
-                self._try_boot(part, at or path)
+                self._try_boot(part)
 
-    def _try_boot(self, part: Partition, at: Path) -> None:
+    def _try_boot(self, part: Partition) -> None:
         need(FAT)
         fat = Fat(self._path, part.start)
         files = fat.read(NAMES)
         if {"cmdline.txt", "config.txt"} & {*files}:
-            self._boot, self._boot_files, self._boot_free = Fat(at, part.start), files, fat.free()
+            self._boot, self._boot_files, self._boot_free = Fat(self._at, part.start), files, fat.free()
             self._unfinished = fat.unfinished()
 
     def read(self, paths: Iterable[str]) -> dict[str, bytes]:
@@ -136,8 +136,13 @@ class ImageTarget:
                 self._boot.write(name, content)
             found = _look(self._root, plan)
             self._root.apply(missing(plan, found), found)
-            if left := missing(plan, _look(self._root, plan)):
-                raise DeployError(f"{self.name}: {left[0].path} is not what was written; is the card worn out?")
+            # What is read back is the card's, not this machine's memory of it.
+            self._root.settle()
+            there = self._boot.read(new) if self._boot else {}
+            lost = [f"{name} on its boot partition" for name in new if there.get(name) != new[name]]
+            lost += [step.path for step in missing(plan, _look(self._root, plan))]
+            if lost:
+                raise DeployError(f"{self._at}: {lost[0]} is not what was written; is the card worn out?")
             # It finds nothing to mend but the mark.
             self._root.check("-y")
 

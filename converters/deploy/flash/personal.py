@@ -11,6 +11,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from edge.config import read_settings
+from edge.config.settings import Topic, TopicLevel
 from edge.errors import DeployError, first_line
 
 # RFC 1123, one label.
@@ -58,12 +60,12 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: Annotated[str, msgspec.Meta(min_length=1)]
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
-    username: str | None = None
+    username: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     password: str | None = None
     tls: bool | None = None
     ca_file: str | None = None
-    device: str | None = None
-    prefix: str | None = None
+    device: TopicLevel | None = None
+    prefix: Topic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,11 @@ def read_personal(
         raise DeployError(f"--hostname {hostname!r}: expected letters, digits and - (at most 63), such as camera-1")
     broker = _broker(mqtt, ask) if mqtt else None
     ca = None
-    if broker and broker.ca_file and mqtt:
-        ca = _read(mqtt.parent / Path(broker.ca_file).expanduser())
+    if broker and broker.ca_file is not None and mqtt:
+        try:
+            ca = _read(mqtt.parent / Path(broker.ca_file).expanduser())
+        except RuntimeError:
+            raise DeployError(f"{mqtt}: ca_file = {broker.ca_file!r}: nobody's home; give the whole path") from None
         if b"-----BEGIN CERTIFICATE-----" not in ca:
             raise DeployError(f"{broker.ca_file}: no certificate in PEM form")
     return Personal(
@@ -182,8 +187,6 @@ def _update_key(path: Path) -> bytes:
 
 
 def _config(path: Path) -> str:
-    from edge.config import read_settings
-
     content = _read(path)
     read_settings(path, {})
     return content.decode()
@@ -193,8 +196,9 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
-    except OSError as error:
-        raise DeployError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:
+        # A name that no file can have is a ValueError.
+        raise DeployError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
     if len(content) > LARGEST:
         raise DeployError(f"{path}: larger than any such file; is it the right one?")
     return content

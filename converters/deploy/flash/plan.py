@@ -109,10 +109,11 @@ def missing(plan: Plan, found: Mapping[str, Found]) -> tuple[Step, ...]:
     Raises:
         DeployError: something is in the way that is not ours to remove.
     """
+    planned = {entry.path for entry in plan.entries}
     steps: list[Step] = [
         Remove(path, found[path].kind == "folder")
         for path in sorted(found, reverse=True)
-        if path.startswith(f"{BUNDLE}/") and path not in {entry.path for entry in plan.entries}
+        if path.startswith(f"{BUNDLE}/") and path not in planned
     ]
     for entry in plan.entries:
         for above in map(str, PurePosixPath(entry.path).parents):
@@ -143,8 +144,9 @@ def _is(entry: Entry, now: Found | None) -> bool:
             if now is None or now.kind != "folder":
                 return False
             return not path.startswith(BUNDLE) or (now.mode, now.uid, now.gid) == entry[1:]
-        case File():
-            return now == Found("file", entry.mode, entry.uid, entry.gid, entry.digest)
+        case File(_, _, mode, uid, gid):
+            # Hashed last, and only where it may be the same.
+            return now is not None and now[:4] == ("file", mode, uid, gid) and now.value == entry.digest
         case Link():
             return now is not None and (now.kind, now.value) == ("link", entry.target)
 

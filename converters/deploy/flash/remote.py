@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from converters.deploy.bundle import EXECUTABLE
+from converters.deploy.flash.board import SETTINGS
 from converters.deploy.flash.plan import BUNDLE, PROGRAM, SUFFIX, Entry, File, Folder, Found, Link, Plan
 from converters.deploy.flash.tools import REMOTE, need, path
+from converters.deploy.verify import EXECUTABLE
 from edge.errors import DeployError
 
 # What came over the line, until it is whole.
@@ -38,7 +39,7 @@ class RemoteTarget:
 
     def __init__(self, host: str, options: Sequence[str], control: Path) -> None:
         need(REMOTE)
-        if host.startswith("-") or not host:
+        if host.startswith("-"):
             raise DeployError(f"--ssh {host!r}: expected HOST or USER@HOST")
         self.name = host
         keep = ["-o", "ControlMaster=auto", "-o", f"ControlPath={control}/%C", "-o", "ControlPersist=60"]
@@ -176,7 +177,10 @@ def _lines(entry: Entry) -> list[str]:
         case Folder():
             return [f"[ -d {place} ] || {{ mkdir -m {entry.mode:04o} {place} && chown {entry.uid}:{entry.gid} {place}; }}"]
         case File():
-            return [f"mv -f {shlex.quote(INCOMING + entry.path)} {place}"]
+            new = shlex.quote(INCOMING + entry.path)
+            # A service that runs can read its settings still, whatever becomes of the installation.
+            keep = f'[ ! -e {place} ] || chown "$(stat -Lc %u:%g {place})" {new}'
+            return [*([keep] if entry.path.startswith(f"{SETTINGS}/") else []), f"mv -f {new} {place}"]
         case Link():
             return [f"ln -sfn {shlex.quote(entry.target)} {place}"]
 

@@ -26,9 +26,10 @@ NETWORK_MANAGER, IFUPDOWN, SUPPLICANT = (
     "/etc/wpa_supplicant/functions.sh",
 )
 NAME, HOSTS = "/etc/hostname", "/etc/hosts"
+CONFIG = "/etc/emotion-edge/config.toml"
 INSTALLED = "/opt/emotion-edge/current/bundle.json"
 FACTS = (
-    SHELL, LIBRARY, RELEASE, PASSWORDS, TEGRA, RASPBERRY, CLOUD, NETWORK_MANAGER, IFUPDOWN, SUPPLICANT, NAME, HOSTS, INSTALLED
+    SHELL, LIBRARY, RELEASE, PASSWORDS, TEGRA, RASPBERRY, CLOUD, NETWORK_MANAGER, IFUPDOWN, SUPPLICANT, HOSTS, CONFIG, INSTALLED
 )  # fmt: skip
 # Of ELF's e_machine.
 ARCHITECTURES = {183: "aarch64", 62: "x86_64", 40: "arm", 3: "i386", 243: "riscv"}
@@ -53,7 +54,8 @@ class System:
         first_boot: what Raspberry Pi OS sets itself up with: cloud-init (trixie) or firstrun.sh (bookworm); plain is any other.
         network: what keeps wireless networks, if anything does.
         user: who logs in. keys: that user's authorized_keys.
-        hostname, hosts: the files.
+        hosts: the file.
+        settings: the configuration of a board that runs, if it has one.
     """
 
     name: str
@@ -61,8 +63,8 @@ class System:
     network: Literal["NetworkManager", "ifupdown"] | None
     user: User
     keys: str
-    hostname: str
     hosts: str
+    settings: bytes | None
 
 
 def examine(read: Read, bundle: Bundle, place: str, *, running: bool = False) -> System:
@@ -104,9 +106,8 @@ def examine(read: Read, bundle: Bundle, place: str, *, running: bool = False) ->
         network = "NetworkManager"
     elif IFUPDOWN in facts and SUPPLICANT in facts:
         network = "ifupdown"
-    return System(
-        name, first_boot, network, user, _text(read([keys]).get(keys)), _text(facts.get(NAME)).strip(), _text(facts.get(HOSTS))
-    )
+    settings = facts.get(CONFIG) if running else None
+    return System(name, first_boot, network, user, _text(read([keys]).get(keys)), _text(facts.get(HOSTS)), settings)
 
 
 _ANOTHER = "edge-bundle --target makes one for it"

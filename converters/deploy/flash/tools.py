@@ -50,7 +50,7 @@ def run(command: Sequence[str], variables: Mapping[str, str] | None = None, **op
         capture_output=True,
         encoding="utf-8",
         errors="surrogateescape",
-        stdin=options.pop("stdin", subprocess.DEVNULL),
+        stdin=subprocess.DEVNULL,
         env={**os.environ, "PATH": path(), "LC_ALL": "C.UTF-8", **(variables or {})},
         check=False,
         **options,
