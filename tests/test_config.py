@@ -69,6 +69,7 @@ def test_a_secret_as_a_flag_is_refused_and_not_repeated() -> None:
         ("mqtt = 3\n", "should be a section"),
         ('[mqtt]\nprefix = "a/#"\n', "mqtt.prefix"),
         ('[mqtt]\ndevice = "a/b"\n', "mqtt.device"),
+        ('[mqtt]\ndevice = "a\\n"\n', "mqtt.device"),
         ('[mqtt]\ncert_file = "x"\ntls = true\n', "go together"),
         ('[mqtt]\nca_file = "x"\n', "mqtt.tls = true"),
         ('[detector]\nkind = "dlib"\n', "detector.kind"),

@@ -11,8 +11,9 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 # Left, top, width and height as fractions of the picture.
 Region = tuple[Fraction, Fraction, Fraction, Fraction]
-Topic = Annotated[str, Meta(pattern=r"^[^/+#\x00\s]+(/[^/+#\x00\s]+)*$")]
-TopicLevel = Annotated[str, Meta(pattern=r"^[^/+#\x00\s]+$")]
+# `\Z`: before a `$` there may be a line's end.
+Topic = Annotated[str, Meta(pattern=r"^[^/+#\x00\s]+(/[^/+#\x00\s]+)*\Z")]
+TopicLevel = Annotated[str, Meta(pattern=r"^[^/+#\x00\s]+\Z")]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -44,7 +44,7 @@ _LENGTH = struct.Struct(">I")
 _CHUNK_HEAD = struct.Struct(">16sI")
 _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,5}")
 
-FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,120}$")]
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,120}\Z")]
 Phase = Literal["idle", "receiving", "checking", "trial"]
 
 

@@ -178,7 +178,13 @@ def test_the_settings_of_a_board_in_use_are_added_to(
     config.chmod(0o640)
     os.chown(config, 0, GROUP)
     mqtt.write_text('host = "broker.example"\n')
+    mark = board.root / "opt/emotion-edge/current/.healthy"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    assert flash(board, bundle) == 0
+    assert mark.exists()
     assert flash(board, bundle, "--mqtt-file", mqtt) == 0
+    assert not mark.exists(), "the installer would not start again what has not read these settings"
     added = '[camera]\nsource = "csi"\n\n[mqtt]\nhost = "broker.example"\n'
     there = config.stat()
     # The service can read it whether the installer comes to its end or not.

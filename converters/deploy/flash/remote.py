@@ -180,7 +180,10 @@ def _lines(entry: Entry) -> list[str]:
             new = shlex.quote(INCOMING + entry.path)
             # A service that runs can read its settings still, whatever becomes of the installation.
             keep = f'[ ! -e {place} ] || chown "$(stat -Lc %u:%g {place})" {new}'
-            return [*([keep] if entry.path.startswith(f"{SETTINGS}/") else []), f"mv -f {new} {place}"]
+            if not entry.path.startswith(f"{SETTINGS}/"):
+                return [f"mv -f {new} {place}"]
+            # What runs has not read them: without its mark the installer starts it again and sees whether it stays up.
+            return [keep, f"mv -f {new} {place}", f"rm -f {PROGRAM}/current/.healthy"]
         case Link():
             return [f"ln -sfn {shlex.quote(entry.target)} {place}"]
 
