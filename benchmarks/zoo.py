@@ -21,7 +21,7 @@ import numpy as np
 from converters.datasets import open_dataset
 from converters.quiet import import_tensorflow
 
-SIDECAR = "mean = 127.5\nscale = 0.00784313725490196\ncolor = '{color}'\n"
+SIDECAR = "[model]\nmean = 127.5\nscale = 0.00784313725490196\ncolor = '{color}'\n"
 BATCH = 128
 
 
