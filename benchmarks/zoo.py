@@ -21,7 +21,7 @@ import numpy as np
 from converters.datasets import open_dataset
 from converters.quiet import import_tensorflow
 
-SIDECAR = "[model]\nmean = 127.5\nscale = 0.00784313725490196\ncolor = '{color}'\n"
+SIDECAR = "[model]\nmean = {mean}\nscale = {scale}\ncolor = '{color}'\n"
 BATCH = 128
 
 
@@ -85,7 +85,9 @@ def fit(keras: Any, build: Callable[[Any], Any], data: Path, epochs: int, file: 
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(pictures, np.asarray(train.labels), batch_size=BATCH, epochs=epochs, verbose=2)
     model.save(file)
-    file.with_suffix(".toml").write_text(SIDECAR.format(color="rgb" if model.input_shape[-1] == 3 else "gray"))
+    channels = model.input_shape[-1]
+    told = SIDECAR.format(mean=[127.5] * channels, scale=[1 / 127.5] * channels, color="rgb" if channels == 3 else "gray")
+    file.with_suffix(".toml").write_text(told)
 
 
 def main() -> None:
