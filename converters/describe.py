@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from edge.config import nearest
+from edge.emotion.manifest import Number, Temperature
 from edge.errors import DataError
 
-Numbers = Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=3)]
+Numbers = Annotated[tuple[Number, ...], msgspec.Meta(min_length=1, max_length=3)]
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -37,8 +38,8 @@ class Description(msgspec.Struct, frozen=True):
     shape: Annotated[tuple[int, ...], msgspec.Meta(min_length=2, max_length=3)] | None = None
     output: Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(min_length=1)] | None = None
     output_kind: Literal["logits", "probabilities"] | None = None
-    temperature: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    landmarks: tuple[tuple[float, float], ...] | None = None
+    temperature: Temperature | None = None
+    landmarks: tuple[tuple[Number, Number], ...] | None = None
     name: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     version: Annotated[str, msgspec.Meta(min_length=1)] | None = None
 

@@ -37,6 +37,8 @@ CREATE INDEX held ON events (acked) WHERE pending = 0;
 LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DROP_BATCH = 100
+# Where a database says by which rules it is written and read, and the rules that there are (sqlite.org/fileformat2.html, 1.3.3).
+FORMATS, KNOWN_FORMATS = slice(18, 20), {1, 2}
 
 
 def new_name() -> str:
@@ -62,6 +64,16 @@ class Identity:
     dropped: int = 0
 
 
+def _check_format(path: Path) -> None:
+    """A later format is one that SQLite opens, and writes nothing to: here, damage.
+
+    Before SQLite opens it: to close a file is to lose all locks that this process has on it.
+    """
+    with path.open("rb") as file:
+        if not set(file.read(FORMATS.stop)[FORMATS]) <= KNOWN_FORMATS:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+
 class Outbox:
     """One open database; `edge.delivery.salvage.open_outbox` opens it. For one thread at a time; a second process is refused.
 
@@ -81,6 +93,7 @@ class Outbox:
         self, path: Path, max_events: int, max_bytes: int, now: float, boot: str, identity: Identity | None = None
     ) -> None:
         self.path, self._max_events, self._max_bytes = path, max_events, max_bytes
+        _check_format(path)
         # Exclusive: the file lock is held as long as the connection lives, so a second process is refused at its start.
         self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:

@@ -13,6 +13,9 @@ from edge.errors import ModelError, first_line
 FORMAT = 1
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+# What float32 computes with, without an overflow.
+Number = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Temperature = Annotated[float, msgspec.Meta(ge=1e-3, le=1e3)]
 # int8 is whole-number arithmetic throughout; -mixed leaves some layers in float, -dynamic keeps only the weights in INT8,
 # -qdq is float ONNX with quantize and dequantize nodes, from which TensorRT makes INT8.
 Quantization = Literal["float32", "float16", "int8", "int8-mixed", "int8-dynamic", "int8-qdq"]
@@ -34,10 +37,10 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width: Positive
     channels: Literal[1, 3]
     color: Literal["gray", "rgb", "bgr"]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
+    mean: tuple[Number, ...]
+    scale: tuple[Number, ...]
     resize: Literal["area", "linear", "linear_exact", "cubic"] = "area"
-    landmarks: tuple[tuple[float, float], ...] | None = None
+    landmarks: tuple[tuple[Number, Number], ...] | None = None
     layout: Literal["NHWC", "NCHW"] = "NHWC"
 
     @property
@@ -66,14 +69,14 @@ class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: Literal["logits", "probabilities"]
-    temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    temperature: Temperature = 1.0
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A crop that anyone can make again (`edge.emotion.golden`) and the model's calibrated scores for it."""
 
     rule: str
-    scores: tuple[float, ...]
+    scores: tuple[Number, ...]
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -57,6 +57,10 @@ def test_any_bytes_are_no_manifest(model: Path, content: bytes) -> None:
 
 
 @given(path=st.sampled_from(PATHS), value=JSON)
+@example(path=("golden", 2, "scores", 0), value=3.4e38)
+@example(path=("output", "temperature"), value=3.5e38)
+@example(path=("output", "temperature"), value=1e-46)
+@example(path=("input", "scale", 0), value=2.1e34)
 def test_a_manifest_with_any_value_anywhere_is_read_or_refused_and_never_loads_another_model(
     model: Path, path: tuple[Any, ...], value: Any
 ) -> None:

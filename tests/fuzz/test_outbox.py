@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.delivery import EventDraft
@@ -23,6 +23,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real outbox of fifty events."""
     folder = tmp_path_factory.mktemp("written")
     identity = Identity(installation=INSTALLATION)
+    (folder / "outbox.db").touch()
     outbox = Outbox(folder / "outbox.db", 1000, 1 << 20, 0.0, "boot", identity)
     for _ in range(WRITTEN):
         outbox.add([DRAFT])
@@ -63,6 +64,7 @@ def test_any_bytes(folder: Path, content: bytes, header: bool) -> None:
 
 
 @given(place=st.integers(0, 20_000), data=st.binary(min_size=1, max_size=64))
+@example(place=18, data=b"\3")
 def test_a_damaged_file(written: Path, folder: Path, place: int, data: bytes) -> None:
     whole = bytearray(written.read_bytes())
     place %= len(whole)
