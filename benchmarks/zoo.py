@@ -1,6 +1,6 @@
 """Networks as people bring them, trained for some minutes: what benchmarks/quantization.py and tools.py convert.
 
-    python benchmarks/zoo.py FOLDER --data fer2013.csv [--epochs 4]
+    python benchmarks/zoo.py FOLDER --data fer2013.csv [--epochs 12]
 
 A plain CNN, a VGG-like one without batch normalisation, one with squeeze-excite and self-attention, and Keras 2's own
 MobileNetV2 (where tf-keras is installed). A few epochs: what they are for is to be converted, not to be right. What is
@@ -69,6 +69,10 @@ def mobilenet(keras: Any) -> Any:
     """Keras' own MobileNetV2, which wants three channels."""
     inputs = keras.Input((48, 48, 3))
     body = keras.applications.MobileNetV2((48, 48, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
+    for layer in body.layers:
+        if hasattr(layer, "momentum"):
+            # Its own 0.999 needs more steps than a few epochs have: the averages would be those of the beginning.
+            layer.momentum = 0.9
     return keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(body(inputs)))
 
 
@@ -94,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--keras2", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,64 @@
+"""Without booting: the bundle in Debian's own userland for 64-bit ARM, by qemu-user (scripts/test --device=quick)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from device import debian, foreign, parts
+from device.cache import cached, digest
+
+from edge.emotion.classify import DEFAULT_MODEL
+
+XNNPACK = "Created TensorFlow Lite XNNPACK delegate"
+SCORES = f"{parts.TOOLS}/scores.py"
+MODEL = "/opt/emotion-edge/current/models/model.tflite"
+
+
+@pytest.fixture(scope="session")
+def installed() -> Path:
+    """A root file system in which the bundle's installer has run."""
+    foreign.need_binfmt()
+    bundle = parts.bundle()
+
+    def make(folder: Path) -> None:
+        root = parts.unpack_root(folder / "root")
+        parts.lay_tools(root)
+        parts.unpack_bundle(bundle, root / "srv/bundle")
+        done = foreign.run(root, "cortex-a72", "sh", "/srv/bundle/install.sh")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    files = [bundle, *sorted(parts.GUEST.glob("*.py")), Path(parts.__file__), Path(foreign.__file__)]
+    return cached("installed", digest([debian.root().parent.name, *files]), make) / "root"
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What this machine's own processor computes."""
+    root = tmp_path_factory.mktemp("here")
+    parts.lay_tools(root)
+    command = [sys.executable, root / SCORES.lstrip("/"), DEFAULT_MODEL, root / parts.CROP.lstrip("/")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=parts.ROOT)
+    return done.stdout
+
+
+def test_the_installer_leaves_a_program_that_knows_itself(installed: Path) -> None:
+    done = foreign.run(installed, "cortex-a72", "/usr/local/bin/edge-run", "--check")
+    assert done.returncode == 0, done.stderr
+    assert "ready: mobilenet" in done.stdout
+
+
+@pytest.mark.parametrize("cpu", foreign.FEATURES)
+def test_int8_scores_are_those_of_x86_bit_for_bit(installed: Path, expected: str, cpu: str) -> None:
+    done = foreign.run(installed, cpu, parts.PYTHON, SCORES, MODEL, parts.CROP)
+    assert done.returncode == 0, done.stderr
+    assert XNNPACK in done.stderr
+    assert done.stdout == expected
+
+
+def test_without_sys_it_shows_that_xnnpack_is_not_there(installed: Path) -> None:
+    """The negative control of the line that the test before looks for."""
+    done = foreign.run(installed, "cortex-a72", parts.PYTHON, SCORES, MODEL, parts.CROP, sys=False)
+    assert XNNPACK not in done.stderr
