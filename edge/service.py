@@ -116,7 +116,10 @@ class Service:
                 # Before everything else: the goodbye is promised within seconds, a page can wait.
                 left = self._delivery.stop(clean=clean)
                 self._extras.stop()
-            log.info("%d frames, %d events delivered, %d waiting", self._meter.frames, self._delivery.counters.published, left)
+            # One line is enough for a source that could not be opened.
+            if clean or self._meter.frames or left:
+                told = self._meter.frames, self._delivery.counters.published, left
+                log.info("%d frames, %d events delivered, %d waiting", *told)
         return left
 
     def _open_delivery(self) -> Delivery:

@@ -154,7 +154,7 @@ def _ending(folder: Path, verdicts: Sequence[tuple[str, str]], force: bool) -> i
         return OK
     kept = "; what was there before is unchanged" if force else ""
     print(
-        f"{PROG}: {', '.join(failed)}: not as good as the original, nothing was written but a .failed.report.json{kept}",
+        f"{PROG}: {', '.join(failed)}: the gate has failed (the verdict says where); nothing was written but its report{kept}",
         file=sys.stderr,
     )
     good = [name for name, verdict in verdicts if verdict != "failed"]

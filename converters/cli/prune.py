@@ -89,7 +89,7 @@ def _prune(arguments: argparse.Namespace) -> int:
         if arguments.finetune:
             check_trainable(model, measure.resolved)
     content = _bytes(pruned)
-    _table(source, output, [before, after], measure.what if measure else "", accuracies)
+    _table(source, output, arguments.multiple, [before, after], measure.what if measure else "", accuracies)
     if measure is not None and arguments.finetune:
         folder = arguments.run or output.with_suffix(".finetune")
         best = _finetune(pruned, teacher, measure.data, arguments.finetune, folder)
@@ -173,10 +173,10 @@ def _loaded(best: Path) -> Any:
         return keras.models.load_model(best, compile=False)
 
 
-def _table(source: Path, output: Path, costs: list[list[int]], what: str, accuracies: list[float]) -> None:
+def _table(source: Path, output: Path, multiple: int, costs: list[list[int]], what: str, accuracies: list[float]) -> None:
     rows = [
         (name, f"{before:,}", f"{after:,}", f"{after / before - 1:+.1%}")
-        for name, before, after in zip(("channels", "parameters", "MACs"), *costs, strict=True)
+        for name, before, after in zip((f"channels, by {multiple}", "parameters", "MACs"), *costs, strict=True)
     ]
     if accuracies:
         before, after = accuracies

@@ -121,7 +121,7 @@ def check(classifier: Classifier, model: Path, exact: bool = True) -> None:
         if not difference <= allowed:
             raise ModelError(
                 f"{model}: computes other scores here than where it was converted ({golden.rule} differs by {difference:.3f}, "
-                f"allowed {allowed:.3f}, {runtime.name}); convert it again or install the runtime it was measured with"
+                f"allowed {allowed:.3f}, {runtime.name}); convert it again, or take the runtime and delegate of its proof"
             )
 
 

@@ -191,7 +191,7 @@ def test_a_failed_gate_leaves_nothing_that_could_be_deployed(
     status, out, err = _run(capfd, "--int8", "--fp32", model, "--data", faces, *IMPOSSIBLE)
     assert status == 1
     assert "verdict: failed (accuracy drop is" in out
-    assert "nothing was written but a .failed.report.json" in err
+    assert "the gate has failed (the verdict says where); nothing was written but its report" in err
     found = sorted(path.name for path in tmp_path.iterdir())
     reports = ["model.failed.report.html", "model.fp32.failed.report.json", "model.int8.failed.report.json"]
     assert found == [*reports, "model.keras"]
