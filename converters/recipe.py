@@ -5,6 +5,7 @@ A recipe names no paths: the data set is given on the command line, so a recipe 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from msgspec import Meta
 from converters.datasets import FER2013_LABELS
 from converters.datasets.augment import Augment
 from converters.networks import Given, Network
+from edge.config import nearest
 from edge.errors import DataError
 
 Count = Annotated[int, Meta(ge=1)]
@@ -22,6 +24,8 @@ Seed = Annotated[int, Meta(ge=0, lt=2**32)]
 # Of a folder and of files.
 Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Precision = Literal["float32", "bfloat16"]
+# In msgspec's words; without a place it is the recipe itself.
+UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`(?: - at `\$\.(\w+)`)?")
 
 
 class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +125,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("a given network computes in its own precision; leave precision out of [schedule]")
 
 
+SECTIONS: dict[str, type[msgspec.Struct]] = {"schedule": Schedule, "loss": Loss, "augment": Augment, "distill": Distill}
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
@@ -132,6 +139,18 @@ def read_recipe(path: Path) -> Recipe:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except msgspec.ValidationError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{path}: {_plain(str(error))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not valid TOML ({error})") from None
+
+
+def _plain(error: str) -> str:
+    """An unknown key by its name, with what it may have been meant for; any other mistake in msgspec's words."""
+    found = UNKNOWN.match(error)
+    if found is None:
+        return error
+    key, section = found.groups()
+    if section is None:
+        return f"{key} is not a key{nearest(key, Recipe.__struct_fields__)}"
+    known = SECTIONS[section].__struct_fields__ if section in SECTIONS else ()
+    return f"{section}.{key} is not a key{nearest(key, known) if known else ' of this family'}"

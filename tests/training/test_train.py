@@ -80,7 +80,9 @@ def test_a_run_goes_on_from_a_trained_network_of_its_own_shape_only(
     [
         ('name = "x"\nseed = 1\n', "network"),
         (RECIPE.replace("epochs = 4", 'epochs = "four"'), "epochs"),
-        (RECIPE.replace("label_smoothing", "label_smooting"), "label_smooting"),
+        (RECIPE.replace("label_smoothing", "label_smooting"), "loss.label_smooting is not a key; did you mean label_smoothing?"),
+        (RECIPE.replace("seed = 3", "sede = 3"), "sede is not a key; did you mean seed?"),
+        (RECIPE.replace("dropout = 0.0", "drop = 0.0"), "network.drop is not a key of this family"),
         (RECIPE.replace('"micro"', '"macro"'), "macro"),
         (RECIPE.replace("seed = 3", "seed = -3"), "seed"),
         (RECIPE.replace("dropout = 0.0", "dropout = 1.5"), "dropout"),
