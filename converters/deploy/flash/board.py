@@ -12,13 +12,12 @@ import msgspec
 
 from converters.deploy.flash.first_boot import cloud_init, first_run
 from converters.deploy.flash.personal import Personal, Wifi
-from converters.deploy.flash.plan import BUNDLE, PROGRAM, Entry, File, Folder, Link, Plan
+from converters.deploy.flash.plan import BUNDLE, PROGRAM, SETTINGS, Entry, File, Folder, Link, Plan
 from converters.deploy.flash.system import CONFIG, HOSTS, NAME, System
 from converters.deploy.units import SETUP, render_setup
 from converters.deploy.verify import EXECUTABLE
 from edge.errors import DeployError
 
-SETTINGS = "/etc/emotion-edge"
 UNITS = "/etc/systemd/system"
 DONE = Link(f"{UNITS}/multi-user.target.wants/{SETUP}", f"{UNITS}/{SETUP}")
 NO_TOML = "the configuration is not valid TOML, so nothing can be added to it; mend it, or give another with --config"

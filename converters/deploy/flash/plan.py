@@ -14,6 +14,7 @@ from edge.update.disk import file_sha256
 PROGRAM = "/opt/emotion-edge"
 # The unpacked bundle. It is exactly that: install.sh refuses files that it does not know.
 BUNDLE = f"{PROGRAM}/bundle"
+SETTINGS = "/etc/emotion-edge"
 # A file on its way; of an interrupted run it is replaced by the next.
 SUFFIX = ".edge-flash"
 # On the board the boot partition is mounted here.

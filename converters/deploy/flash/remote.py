@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from converters.deploy.flash.board import SETTINGS
-from converters.deploy.flash.plan import BUNDLE, PROGRAM, SUFFIX, Entry, File, Folder, Found, Link, Plan
+from converters.deploy.flash.plan import BUNDLE, PROGRAM, SETTINGS, SUFFIX, Entry, File, Folder, Found, Link, Plan
 from converters.deploy.flash.tools import REMOTE, need, path
 from converters.deploy.verify import EXECUTABLE
 from edge.errors import DeployError
@@ -88,6 +87,8 @@ class RemoteTarget:
     def script(self, plan: Plan) -> str:
         """What is run there with the archive as its input: nothing is touched before the last byte of it has come."""
         done = shlex.quote(plan.done.path)
+        # What runs has not read new settings: without its mark the installer starts it again and sees whether it stays up.
+        unproven = [f"rm -f {PROGRAM}/current/.healthy"] if any(map(_is_setting, plan.entries)) else []
         lines = [
             "set -eu",
             "umask 022",
@@ -98,6 +99,7 @@ class RemoteTarget:
             f"rm -f {done}",
             f"rm -rf {BUNDLE}",
             f"mv {INCOMING}{BUNDLE} {BUNDLE}",
+            *unproven,
             *(line for entry in plan.entries if not entry.path.startswith(BUNDLE) for line in _lines(entry)),
             "sync",
             *_lines(plan.done),
@@ -171,6 +173,10 @@ def connect(host: str, options: Sequence[str]) -> Iterator[RemoteTarget]:
             target.close()
 
 
+def _is_setting(entry: Entry) -> bool:
+    return isinstance(entry, File) and entry.path.startswith(f"{SETTINGS}/")
+
+
 def _lines(entry: Entry) -> list[str]:
     place = shlex.quote(entry.path)
     match entry:
@@ -179,11 +185,8 @@ def _lines(entry: Entry) -> list[str]:
         case File():
             new = shlex.quote(INCOMING + entry.path)
             # A service that runs can read its settings still, whatever becomes of the installation.
-            keep = f'[ ! -e {place} ] || chown "$(stat -Lc %u:%g {place})" {new}'
-            if not entry.path.startswith(f"{SETTINGS}/"):
-                return [f"mv -f {new} {place}"]
-            # What runs has not read them: without its mark the installer starts it again and sees whether it stays up.
-            return [keep, f"mv -f {new} {place}", f"rm -f {PROGRAM}/current/.healthy"]
+            keep = [f'[ ! -e {place} ] || chown "$(stat -Lc %u:%g {place})" {new}'] if _is_setting(entry) else []
+            return [*keep, f"mv -f {new} {place}"]
         case Link():
             return [f"ln -sfn {shlex.quote(entry.target)} {place}"]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from converters.deploy.flash.plan import SETTINGS
 from converters.deploy.targets import TARGETS
 from converters.deploy.verify import Bundle
 from edge.doctor.elf import MAGIC, numbers
@@ -26,7 +27,7 @@ NETWORK_MANAGER, IFUPDOWN, SUPPLICANT = (
     "/etc/wpa_supplicant/functions.sh",
 )
 NAME, HOSTS = "/etc/hostname", "/etc/hosts"
-CONFIG = "/etc/emotion-edge/config.toml"
+CONFIG = f"{SETTINGS}/config.toml"
 INSTALLED = "/opt/emotion-edge/current/bundle.json"
 FACTS = (
     SHELL, LIBRARY, RELEASE, PASSWORDS, TEGRA, RASPBERRY, CLOUD, NETWORK_MANAGER, IFUPDOWN, SUPPLICANT, HOSTS, CONFIG, INSTALLED
