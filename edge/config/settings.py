@@ -56,7 +56,7 @@ class DetectorSettings(Section, frozen=True):
         width: frames are shrunk to this width for detection, pixels.
         every: detect on every k-th frame and follow the faces between; 0 lets the load decide (a file takes 1).
         min_score: YuNet's boxes below it are dropped.
-        runtime: what computes YuNet: `onnx` is ONNX Runtime (extra `onnx`), `auto` takes it where it is installed.
+        runtime: what computes YuNet: `auto` takes TFLite, and OpenCV where there is none or it cannot read these weights.
         threads: CPU threads of one detection; 0 measures at the start which number is fastest here.
         regions: look for faces only here: boxes of left, top, width, height as fractions of the picture, such as
             [[0, 0, 0.5, 1]]; none is everywhere.
@@ -67,7 +67,7 @@ class DetectorSettings(Section, frozen=True):
     width: Annotated[int, Meta(ge=64, le=4096)] = 320
     every: Annotated[int, Meta(ge=0, le=100)] = 0
     min_score: Fraction = 0.7
-    runtime: Literal["auto", "onnx", "opencv"] = "auto"
+    runtime: Literal["auto", "tflite", "opencv"] = "auto"
     threads: Annotated[int, Meta(ge=0, le=64)] = 0
     regions: tuple[Region, ...] = ()
 

@@ -50,6 +50,7 @@ PACKAGES = (
     Package("opencv-python-headless", "cv2", "4.8", "5"),
     Package("paho-mqtt", "paho.mqtt.client", "2.0", "3"),
     Package("msgspec", "msgspec", "0.18"),
+    Package("flatbuffers", "flatbuffers", "23.5.26"),
 )
 # In the order in which edge-run looks for them.
 TFLITE = (
@@ -73,7 +74,7 @@ def check(settings: Settings, _root: Path = Path("/")) -> Findings:
     if not tflite and not onnx:
         remedy = f"pip install {TFLITE[0].requirement}; where glibc is older than 2.34, {TFLITE[1].requirement}"
         yield broken("wheels.tflite", "no TFLite runtime is installed", remedy)
-    yield examine(ONNX, needed=onnx or settings.detector.runtime == "onnx")
+    yield examine(ONNX, needed=onnx)
     if settings.service.metrics_port:
         yield examine(METRICS, needed=True)
     if settings.update.key_file:

@@ -1,4 +1,4 @@
-"""YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y), with five landmarks a face, on ONNX Runtime or OpenCV."""
+"""YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y), with five landmarks a face, on TFLite or OpenCV."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Network(Protocol):
         """Package and version."""
 
     def rows(self, image: NDArray[np.uint8], min_score: float, max_overlap: float, candidates: int) -> NDArray[np.float32]:
-        """As `edge.faces.yunet_onnx.OnnxYuNet.rows`."""
+        """As `edge.faces.yunet_tflite.TfliteYuNet.rows`."""
 
 
 class OpenCvYuNet:
@@ -72,33 +72,33 @@ class OpenCvYuNet:
 @cache
 def _advise(error: str) -> None:
     """Once a process: the network is opened again and again to find the number of threads."""
-    log.info("yunet runs on OpenCV; ONNX Runtime takes half the time: %s", error)
+    log.info("yunet runs on OpenCV, which takes twice the time of TFLite: %s", error)
 
 
-def open_network(weights: Path, runtime: Literal["auto", "onnx", "opencv"], threads: int) -> Network:
+def open_network(weights: Path, runtime: Literal["auto", "tflite", "opencv"], threads: int) -> Network:
     """Load YuNet's network.
 
     Args:
         weights: its .onnx, of any export.
-        runtime: `auto` takes ONNX Runtime where it is installed and can read this file.
+        runtime: `auto` takes TFLite where it is installed and the file is as expected, else OpenCV.
         threads: CPU threads of one detection.
 
     Raises:
         DetectorError: the file is no YuNet, or the runtime that was asked for is missing.
     """
     if runtime != "opencv":
-        from edge.faces.yunet_onnx import OnnxYuNet
+        from edge.faces.yunet_tflite import TfliteYuNet
 
         try:
-            return OnnxYuNet(weights.read_bytes(), threads)
+            return TfliteYuNet(weights.read_bytes(), threads)
         except RuntimeMissingError as error:
-            if runtime == "onnx":
-                raise DetectorError(f"detector.runtime is onnx, but {error}") from None
+            if runtime == "tflite":
+                raise DetectorError(f"detector.runtime is tflite, but {error}") from None
             _advise(str(error))
         except (ModelError, OSError) as error:
-            if runtime == "onnx":
+            if runtime == "tflite":
                 raise DetectorError(f"{weights}: {error}; `edge-fetch yunet` gets the right file") from None
-            log.debug("%s: %s", weights, error)
+            _advise(str(error))
     try:
         return OpenCvYuNet(weights, threads)
     except (cv2.error, UnicodeDecodeError):

@@ -1,7 +1,12 @@
-"""Eight hours before a camera that hangs up and a broker that is killed: memory, threads and files stay flat."""
+"""Eight hours before a camera that hangs up and a broker that is killed: memory, threads and files stay flat.
+
+At full length EMOTION_EDGE_SOAK_HOURS gives other hours, EMOTION_EDGE_SOAK_FLAGS more flags of edge-run; -s shows each reading.
+"""
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -15,10 +20,11 @@ from networks import NetworkCamera
 
 from edge.camera.demo import Demo
 
-HOURS = 8
-# A run of the short one; its rounds are those of the long one.
-ROUNDS, LONG_ROUNDS = 2, 120
-ROUND, LONG_ROUND = 8.0, 3600 * HOURS / LONG_ROUNDS
+HOURS = float(os.environ.get("EMOTION_EDGE_SOAK_HOURS", "8"))
+FLAGS = shlex.split(os.environ.get("EMOTION_EDGE_SOAK_FLAGS", "--detector haar"))
+# The short one's; a round of the long one differs in nothing but its length.
+ROUNDS, ROUND = 2, 8.0
+LONG_ROUND = 240.0
 
 
 class Usage(NamedTuple):
@@ -45,11 +51,11 @@ def scene() -> list[bytes]:
 
 
 def test_it_goes_on_and_on(tmp_path: Path, mosquitto: Mosquitto, scene: list[bytes], full: bool) -> None:
-    rounds, seconds = (LONG_ROUNDS, LONG_ROUND) if full else (ROUNDS, ROUND)
+    rounds, seconds = (round(HOURS * 3600 / LONG_ROUND), LONG_ROUND) if full else (ROUNDS, ROUND)
     with NetworkCamera(scene) as camera, Subscriber(mosquitto.port, "emotion/test/#", persistent=True) as subscriber:
         command = [str(Path(sys.executable).parent / "edge-run"), "--source", f"http://127.0.0.1:{camera.port}/", "--host", HOST]
         command += ["--port", str(mosquitto.port), "--device", "test", "--state-dir", str(tmp_path / "state")]
-        command += ["--detector", "haar"]
+        command += FLAGS
         command += ["--delivery-update-interval", "2", "--delivery-stats-interval", "2", "--delivery-hold", "5"]
         with (tmp_path / "run.log").open("wb") as log, subprocess.Popen(command, stderr=log, stdout=log) as process:
             try:
@@ -58,6 +64,7 @@ def test_it_goes_on_and_on(tmp_path: Path, mosquitto: Mosquitto, scene: list[byt
                 for number in range(rounds):
                     time.sleep(seconds)
                     readings.append(usage(process.pid))
+                    print(f"{number}: {readings[-1]}, {len(subscriber.ids())} events", flush=True)
                     if number % 2:
                         camera.hang_up()
                         wait_for(lambda: subscriber.decoded("/state")[-1]["problems"] == ["camera"], 30, "the camera is missed")
@@ -72,7 +79,6 @@ def test_it_goes_on_and_on(tmp_path: Path, mosquitto: Mosquitto, scene: list[byt
             finally:
                 process.terminate()
                 process.wait(20)
-    print("\n".join(f"{reading.resident / 1e6:.1f} MB, {reading.threads} threads, {reading.files} files" for reading in readings))
     seqs = sorted({event["seq"] for event in subscriber.events()})
     assert seqs == list(range(1, len(seqs) + 1)), "no event is missing"
     # The first third fills caches and pools; afterwards nothing grows.

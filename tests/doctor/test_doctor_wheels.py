@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.config import DetectorSettings, ModelSettings, ServiceSettings, Settings, UpdateSettings
+from edge.config import ModelSettings, ServiceSettings, Settings, UpdateSettings
 from edge.doctor import wheels
 from edge.doctor.elf import glibc_needed, numbers, parse, version_needs
 from edge.doctor.examine import TOPICS
@@ -158,7 +158,6 @@ def test_what_is_not_installed_is_broken_only_where_it_is_needed() -> None:
 def test_everything_here_is_good_and_extras_are_asked_for_by_the_settings() -> None:
     settings = Settings(
         model=ModelSettings(path="some.onnx"),
-        detector=DetectorSettings(runtime="onnx"),
         service=ServiceSettings(metrics_port=9100),
         update=UpdateSettings(key_file="owner.pub"),
     )

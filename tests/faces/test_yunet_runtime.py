@@ -1,4 +1,4 @@
-"""YuNet on ONNX Runtime gives the faces that OpenCV's FaceDetectorYN gives, from any export, at any size."""
+"""YuNet on TFLite gives the faces that OpenCV's FaceDetectorYN gives, from any export, at any size."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from edge.config import DetectorSettings
-from edge.errors import DetectorError
+from edge.errors import DetectorError, ModelError
 from edge.faces import open_detector
-from edge.faces.onnx_size import resized
+from edge.faces.onnx_file import read
 from edge.faces.yunet import CANDIDATES, OVERLAP, SMALLEST, Network, open_network
-from edge.faces.yunet_onnx import SESSIONS, OnnxYuNet
+from edge.faces.yunet_graph import YuNetGraph
+from edge.faces.yunet_tflite import INTERPRETERS, TfliteYuNet
+from edge.runtime.tflite import TfliteRuntime
 
 EXPORTS = ("yunet_n_320_320.onnx", "yunet_n_640_640.onnx")
 # Width, height: multiples of 32 and not, the second look's, the smallest, and the shapes of cameras.
@@ -34,10 +36,10 @@ def pictures(testdata: Path) -> list[np.ndarray]:
 
 def both(testdata: Path, export: str) -> tuple[Network, Network]:
     weights = testdata / "models" / export
-    onnx, opencv = open_network(weights, "onnx", 1), open_network(weights, "opencv", 1)
-    assert onnx.name.startswith("onnxruntime ")
+    tflite, opencv = open_network(weights, "tflite", 1), open_network(weights, "opencv", 1)
+    assert "lite" in tflite.name
     assert opencv.name.startswith("opencv ")
-    return onnx, opencv
+    return tflite, opencv
 
 
 @pytest.mark.parametrize("export", EXPORTS)
@@ -46,11 +48,11 @@ def both(testdata: Path, export: str) -> tuple[Network, Network]:
 def test_the_same_boxes_landmarks_and_scores_as_opencv(
     testdata: Path, pictures: list[np.ndarray], export: str, min_score: float
 ) -> None:
-    onnx, opencv = both(testdata, export)
+    tflite, opencv = both(testdata, export)
     compared = 0
     for number, picture in enumerate(pictures):
         small = cv2.resize(picture, SIZES[number % len(SIZES)], interpolation=cv2.INTER_AREA)
-        ours, theirs = (network.rows(small, min_score, OVERLAP, CANDIDATES) for network in (onnx, opencv))
+        ours, theirs = (network.rows(small, min_score, OVERLAP, CANDIDATES) for network in (tflite, opencv))
         assert len(ours) == len(theirs)
         if len(ours):
             assert np.abs(ours[:, :14] - theirs[:, :14]).max() < 1
@@ -66,7 +68,7 @@ def test_the_same_faces_with_their_leans_whoever_computes_them(testdata: Path, p
     size = pictures[1].shape[1::-1]
     turns = [cv2.getRotationMatrix2D((444, 111), degrees, 1) for degrees in (-30, -24, 24, 30)]
     views = [*pictures[:2], *(cv2.warpAffine(pictures[1], turn, size, borderMode=cv2.BORDER_REPLICATE) for turn in turns)]
-    for runtime in ("onnx", "opencv"):
+    for runtime in ("tflite", "opencv"):
         detector = open_detector(DetectorSettings(kind="yunet", weights=weights, width=width, runtime=runtime, threads=1))
         found.append([face for view in views for face in detector.detect(view)])
     assert len(found[0]) == len(found[1]) == 7
@@ -77,27 +79,28 @@ def test_the_same_faces_with_their_leans_whoever_computes_them(testdata: Path, p
 
 
 def test_a_picture_of_another_size_is_no_other_network(testdata: Path, pictures: list[np.ndarray]) -> None:
-    """Sessions are kept for a few sizes; one that was pushed out and comes again finds the same."""
-    network = OnnxYuNet((testdata / "models" / EXPORTS[0]).read_bytes(), 1)
+    """Interpreters are kept for a few sizes; one that was pushed out and comes again finds the same."""
+    network = TfliteYuNet((testdata / "models" / EXPORTS[0]).read_bytes(), 1)
     small = cv2.resize(pictures[0], (320, 180))
     before = network.rows(small, 0.7, OVERLAP, CANDIDATES)
-    for side in range(64, 64 + 32 * SESSIONS, 32):
+    for side in range(64, 64 + 32 * INTERPRETERS, 32):
         network.rows(cv2.resize(pictures[0], (side, side)), 0.7, OVERLAP, CANDIDATES)
     assert np.array_equal(before, network.rows(small, 0.7, OVERLAP, CANDIDATES))
 
 
-def test_without_onnx_runtime_opencv_does_it_and_onnx_asked_for_is_one_plain_line(testdata: Path) -> None:
-    """In a process of its own, whose import of onnxruntime fails as it does where the wheel is missing."""
+def test_without_tflite_opencv_does_it_and_tflite_asked_for_is_one_plain_line(testdata: Path) -> None:
+    """In a process of its own, whose imports fail as they do where the wheels are missing."""
     code = """
 import logging, sys
-sys.modules["onnxruntime"] = None
+for module in ("ai_edge_litert", "tflite_runtime", "tensorflow"):
+    sys.modules[module] = None
 from edge.config import DetectorSettings
-from edge.errors import DetectorError
+from edge.errors import DetectorError, ModelError
 from edge.faces import open_detector
 logging.basicConfig(level=logging.INFO)
 print(open_detector(DetectorSettings(kind="yunet", weights=sys.argv[1])).name)
 try:
-    open_detector(DetectorSettings(kind="yunet", weights=sys.argv[1], threads=1, runtime="onnx"))
+    open_detector(DetectorSettings(kind="yunet", weights=sys.argv[1], threads=1, runtime="tflite"))
 except DetectorError as error:
     print(error)
 """
@@ -105,8 +108,8 @@ except DetectorError as error:
     done = subprocess.run([sys.executable, "-c", code, weights], capture_output=True, text=True, timeout=60)
     name, message = done.stdout.splitlines()
     assert name == f"yunet {EXPORTS[0]} (opencv {cv2.__version__})"
-    assert "pip install 'emotion-edge[onnx]'" in message
-    assert done.stderr.count("ONNX Runtime takes half the time") == 1, "however often it was opened to find the number of threads"
+    assert "pip install ai-edge-litert" in message
+    assert done.stderr.count("twice the time of TFLite") == 1, "however often it was opened to find the number of threads"
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 1000, 150_000])
@@ -114,7 +117,7 @@ def test_half_a_file_is_refused(testdata: Path, tmp_path: Path, cut: int) -> Non
     path = tmp_path / "half.onnx"
     path.write_bytes((testdata / "models" / EXPORTS[0]).read_bytes()[:cut])
     with pytest.raises(DetectorError, match="edge-fetch yunet") as told:
-        open_detector(DetectorSettings(kind="yunet", weights=str(path), runtime="onnx", threads=1))
+        open_detector(DetectorSettings(kind="yunet", weights=str(path), runtime="tflite", threads=1))
     assert "\n" not in str(told.value)
 
 
@@ -124,7 +127,41 @@ def test_another_network_is_no_yunet(testdata: Path, tmp_path: Path) -> None:
     # The same network but for the name of one output.
     path.write_bytes(content.replace(b"kps_32", b"kps_33"))
     with pytest.raises(DetectorError, match="no output kps_32"):
-        open_detector(DetectorSettings(kind="yunet", weights=str(path), runtime="onnx", threads=1))
+        open_detector(DetectorSettings(kind="yunet", weights=str(path), runtime="tflite", threads=1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b"Relu", b"Tanh", "a layer of the kind Tanh"),
+        (b"nearest", b"linear\xff", "not an ONNX file"),
+        (b"nearest", b"cubicly", "Resize with mode = cubicly"),
+        (b"MaxPool", b"MinPool", "a layer of the kind MinPool"),
+    ],
+)
+def test_a_network_of_other_layers_is_opencvs_to_run_or_refused(
+    testdata: Path, tmp_path: Path, old: bytes, new: bytes, words: str
+) -> None:
+    path = tmp_path / "other.onnx"
+    path.write_bytes((testdata / "models" / EXPORTS[0]).read_bytes().replace(old, new))
+    with pytest.raises(DetectorError, match=words):
+        open_network(path, "tflite", 1)
+
+
+def test_a_damaged_file_is_refused_or_runs(testdata: Path) -> None:
+    """One bit in the description of the network, wherever it is: no other error, and what is accepted gives a file that loads."""
+    content = (testdata / "models" / EXPORTS[0]).read_bytes()
+    draw, refused = np.random.default_rng(1), 0
+    for _ in range(300):
+        damaged = bytearray(content)
+        # Before and after the weights, which are most of the file and may be any number.
+        place = int(draw.integers(0, 22_000))
+        damaged[place] ^= 1 << int(draw.integers(0, 8))
+        try:
+            TfliteRuntime(YuNetGraph(bytes(damaged)).sized(64, 64))
+        except ModelError:
+            refused += 1
+    assert refused > 20
 
 
 def test_bytes_that_are_no_onnx_file_are_a_value_error() -> None:
@@ -132,4 +169,4 @@ def test_bytes_that_are_no_onnx_file_are_a_value_error() -> None:
     for length in (0, 1, 2, 3, 5, 8, 40, 200):
         for _ in range(50):
             with pytest.raises(ValueError, match=r".+"):
-                resized(draw.integers(0, 256, length, dtype=np.uint8).tobytes(), (1, 3, 64, 64))
+                read(draw.integers(0, 256, length, dtype=np.uint8).tobytes())
