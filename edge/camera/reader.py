@@ -74,6 +74,9 @@ class Reader:
             finally:
                 camera.close()
         except Exception as error:  # noqa: BLE001  a driver may raise anything; the handler decides what follows
+            # Its traceback holds this thread's frames, and they hold this reader, the camera and the last picture: a circle of
+            # a megabyte, which would stay until the collector looks for circles.
+            error.__traceback__ = error.__context__ = error.__cause__ = None
             self.failure = error
         finally:
             self.ended.set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -90,6 +92,26 @@ def test_a_camera_that_fails_is_opened_again_and_its_numbers_go_on(caplog: pytes
     assert opened[2].closed
     told = [record.getMessage() for record in caplog.records if "trying again" in record.getMessage()]
     assert told == ["the script is through; trying again in 0.5 s", "unplugged; trying again in 1.0 s"]
+
+
+def test_nothing_of_a_camera_that_failed_is_kept() -> None:
+    """A picture is a megabyte. It has to go with its reader: the collector of circles may come by after hours."""
+    opened: list[weakref.ref[ScriptedCamera]] = []
+
+    def opener(_: CameraSettings) -> ScriptedCamera:
+        camera = ScriptedCamera([3], live=True, pause=0.005)
+        opened.append(weakref.ref(camera))
+        return camera
+
+    capture = Capture(LIVE, opener=opener)
+    gc.disable()
+    try:
+        capture.start()
+        assert wait_for(lambda: len(opened) == 3)
+        assert wait_for(lambda: [camera() for camera in opened[:2]] == [None, None], 1)
+    finally:
+        gc.enable()
+        capture.stop()
 
 
 def test_an_unplugged_camera_is_tried_more_and_more_rarely_and_the_log_hears_of_it_once(

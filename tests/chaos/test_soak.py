@@ -1,6 +1,7 @@
 """Eight hours before a camera that hangs up and a broker that is killed: memory, threads and files stay flat.
 
-At full length EMOTION_EDGE_SOAK_HOURS gives other hours, EMOTION_EDGE_SOAK_FLAGS more flags of edge-run; -s shows each reading.
+At full length EMOTION_EDGE_SOAK_HOURS brings the same rounds into other hours, EMOTION_EDGE_SOAK_FLAGS gives edge-run other
+flags; -s shows each reading.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from edge.camera.demo import Demo
 
 HOURS = float(os.environ.get("EMOTION_EDGE_SOAK_HOURS", "8"))
 FLAGS = shlex.split(os.environ.get("EMOTION_EDGE_SOAK_FLAGS", "--detector haar"))
-# The short one's; a round of the long one differs in nothing but its length.
-ROUNDS, ROUND = 2, 8.0
-LONG_ROUND = 240.0
+# A run of the short one; its rounds are those of the long one.
+ROUNDS, LONG_ROUNDS = 2, 120
+ROUND, LONG_ROUND = 8.0, 3600 * HOURS / LONG_ROUNDS
 
 
 class Usage(NamedTuple):
@@ -51,7 +52,7 @@ def scene() -> list[bytes]:
 
 
 def test_it_goes_on_and_on(tmp_path: Path, mosquitto: Mosquitto, scene: list[bytes], full: bool) -> None:
-    rounds, seconds = (round(HOURS * 3600 / LONG_ROUND), LONG_ROUND) if full else (ROUNDS, ROUND)
+    rounds, seconds = (LONG_ROUNDS, LONG_ROUND) if full else (ROUNDS, ROUND)
     with NetworkCamera(scene) as camera, Subscriber(mosquitto.port, "emotion/test/#", persistent=True) as subscriber:
         command = [str(Path(sys.executable).parent / "edge-run"), "--source", f"http://127.0.0.1:{camera.port}/", "--host", HOST]
         command += ["--port", str(mosquitto.port), "--device", "test", "--state-dir", str(tmp_path / "state")]

@@ -119,6 +119,18 @@ def lay_tools(root: Path) -> None:
     np.save(root / CROP.lstrip("/"), np.repeat(small[:, :, None], spec.channels, axis=2))
 
 
+def run_here(folder: Path, tool: str, *arguments: str | Path) -> str:
+    """What one of our programs says on this machine; `folder` has them, from `lay_tools`."""
+    command = [sys.executable, f"{folder}{TOOLS}/{tool}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+def scores_here(folder: Path) -> str:
+    """The INT8 scores of the default model as this machine's own processor computes them."""
+    lay_tools(folder)
+    return run_here(folder, "scores.py", DEFAULT_MODEL, f"{folder}{CROP}")
+
+
 def copy_model(folder: Path, version: str) -> Path:
     """The default model under another version, with its manifest."""
     model = Path(shutil.copy(DEFAULT_MODEL, folder))

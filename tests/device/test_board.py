@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +12,6 @@ from brokers import HOST, Subscriber, wait_for
 from device import parts
 from device.board import Board
 from device.flashed import NAME, READER, Flashed
-
-from edge.emotion.classify import DEFAULT_MODEL
 
 # Keeps what was measured.
 Note = Callable[[str], None]
@@ -64,11 +60,8 @@ def test_secrets_are_for_root_and_the_service_alone(board: Board) -> None:
 
 
 def test_int8_scores_are_those_of_x86_bit_for_bit(board: Board, tmp_path: Path) -> None:
-    parts.lay_tools(tmp_path)
-    script = f"{parts.TOOLS}/scores.py"
-    command = [sys.executable, f"{tmp_path}{script}", DEFAULT_MODEL, f"{tmp_path}{parts.CROP}"]
-    here = subprocess.run(command, capture_output=True, text=True, check=True, cwd=parts.ROOT).stdout
-    there = board.run(f"{parts.PYTHON} {script} /opt/emotion-edge/current/models/model.tflite {parts.CROP}")
+    here = parts.scores_here(tmp_path)
+    there = board.run(f"{parts.PYTHON} {parts.TOOLS}/scores.py /opt/emotion-edge/current/models/model.tflite {parts.CROP}")
     assert "Created TensorFlow Lite XNNPACK delegate" in there
     assert here.strip() in there.splitlines()
 

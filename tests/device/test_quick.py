@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from device import debian, foreign, parts
 from device.cache import cached, digest
-
-from edge.emotion.classify import DEFAULT_MODEL
 
 XNNPACK = "Created TensorFlow Lite XNNPACK delegate"
 SCORES = f"{parts.TOOLS}/scores.py"
@@ -37,11 +37,7 @@ def installed() -> Path:
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What this machine's own processor computes."""
-    root = tmp_path_factory.mktemp("here")
-    parts.lay_tools(root)
-    command = [sys.executable, root / SCORES.lstrip("/"), DEFAULT_MODEL, root / parts.CROP.lstrip("/")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=parts.ROOT)
-    return done.stdout
+    return parts.scores_here(tmp_path_factory.mktemp("here"))
 
 
 def test_the_installer_leaves_a_program_that_knows_itself(installed: Path) -> None:
@@ -56,6 +52,25 @@ def test_int8_scores_are_those_of_x86_bit_for_bit(installed: Path, expected: str
     assert done.returncode == 0, done.stderr
     assert XNNPACK in done.stderr
     assert done.stdout == expected
+
+
+@pytest.mark.parametrize("cpu", foreign.FEATURES)
+def test_yunet_finds_the_faces_that_it_finds_on_x86(installed: Path, testdata: Path, tmp_path: Path, cpu: str) -> None:
+    """Sums of float32 in another order: not the same bits."""
+    picture = cv2.imread(str(testdata / "media" / "two-people.jpg"))
+    assert picture is not None
+    weights = testdata / "models" / "yunet_n_320_320.onnx"
+    parts.lay_tools(tmp_path)
+    np.save(tmp_path / "picture.npy", cv2.resize(picture, (320, 240), interpolation=cv2.INTER_AREA))
+    here = json.loads(parts.run_here(tmp_path, "faces.py", weights, tmp_path / "picture.npy"))
+    for file in (weights, tmp_path / "picture.npy"):
+        shutil.copy(file, installed / "srv" / file.name)
+    done = foreign.run(installed, cpu, parts.PYTHON, f"{parts.TOOLS}/faces.py", f"/srv/{weights.name}", "/srv/picture.npy")
+    assert done.returncode == 0, done.stderr
+    there = json.loads(done.stdout)
+    assert there["network"].startswith("ai-edge-litert ")
+    assert len(here["rows"]) >= 2
+    assert np.allclose(there["rows"], here["rows"], rtol=0, atol=0.01)
 
 
 def test_without_sys_it_shows_that_xnnpack_is_not_there(installed: Path) -> None:
