@@ -103,9 +103,11 @@ class YuNetGraph:
         heads = []
         for kind, values in KINDS.items():
             node = self._producers[f"{kind}_{stride}"]
-            while node.operator in FORMALITIES:
-                ends.add(node.outputs[0])
-                node = self._producers[node.inputs[0]]
+            # Each at most once: in a damaged file they may stand in a circle.
+            for _ in FORMALITIES:
+                if node.operator in FORMALITIES:
+                    ends.add(node.outputs[0])
+                    node = self._producers[node.inputs[0]]
             before = self._producers[node.inputs[0]]
             ends.update((node.outputs[0], before.outputs[0]))
             head = _Head(before.inputs[0], *self._convolution(before, 1, 1), *self._convolution(node, values, 1))
