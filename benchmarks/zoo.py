@@ -93,7 +93,7 @@ def fit(keras: Any, build: Callable[[Any], Any], train: Split, epochs: int, file
 
 
 def fit_augmented(keras: Any, build: Callable[[Any], Any], train: Split, epochs: int, file: Path) -> None:
-    """Train and save, with pictures that are turned, shifted and zoomed anew in every epoch, at the network's own size."""
+    """Train and save, with pictures that are turned, shifted and zoomed anew in every epoch."""
     tf = importlib.import_module("tensorflow")
     keras.utils.set_random_seed(1)
     layers = keras.layers
@@ -114,7 +114,7 @@ def fit_augmented(keras: Any, build: Callable[[Any], Any], train: Split, epochs:
 
 
 def save(model: Any, file: Path) -> None:
-    """Beside it, what edge-convert cannot find out by itself."""
+    """Write the network, and beside it what edge-convert cannot find out by itself."""
     model.save(file)
     channels = model.input_shape[-1]
     told = SIDECAR.format(mean=[127.5] * channels, scale=[1 / 127.5] * channels, color="rgb" if channels == 3 else "gray")
@@ -128,16 +128,16 @@ def main() -> None:
     parser.add_argument("--keras2", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    train = open_dataset(arguments.data).train
     if arguments.keras2:
         import tf_keras
 
+        train = open_dataset(arguments.data).train
         fit_augmented(tf_keras, mobilenet, train, LONG, arguments.folder / "mobilenet-keras2.h5")
         return
     _, keras = import_tensorflow()
     for build in (plain, vgg, attention):
         if not (file := arguments.folder / f"{build.__name__}.keras").exists():
-            fit(keras, build, train, EPOCHS, file)
+            fit(keras, build, open_dataset(arguments.data).train, EPOCHS, file)
     if not (arguments.folder / "mobilenet-keras2.h5").exists():
         # In a process of its own: Keras 2 and 3 do not share one TensorFlow well.
         command = [sys.executable, __file__, str(arguments.folder), "--data", str(arguments.data), "--keras2"]

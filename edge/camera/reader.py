@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -10,6 +11,8 @@ from edge.clock import Clock
 from edge.config import CameraSettings
 from edge.errors import CameraError
 from edge.types import Frame
+
+log = logging.getLogger(__name__)
 
 
 class Reader:
@@ -73,7 +76,10 @@ class Reader:
                 self._read(camera)
             finally:
                 camera.close()
-        except Exception as error:  # noqa: BLE001  a driver may raise anything; the handler decides what follows
+        # A driver may raise anything; the handler decides what follows.
+        except Exception as error:
+            if not isinstance(error, CameraError):
+                log.debug("the camera's reader has failed", exc_info=True)
             # Its traceback holds this thread's frames, and they hold this reader, the camera and the last picture: a circle of
             # a megabyte, which would stay until the collector looks for circles.
             error.__traceback__ = error.__context__ = error.__cause__ = None

@@ -71,7 +71,7 @@ def check(settings: Settings, _root: Path = Path("/")) -> Findings:
     for package in tflite:
         yield examine(package, needed=True)
     onnx = (settings.model.path or "").endswith(".onnx")
-    if not tflite and not onnx:
+    if not tflite and (not onnx or settings.detector.runtime == "tflite"):
         remedy = f"pip install {TFLITE[0].requirement}; where glibc is older than 2.34, {TFLITE[1].requirement}"
         yield broken("wheels.tflite", "no TFLite runtime is installed", remedy)
     yield examine(ONNX, needed=onnx)

@@ -48,10 +48,10 @@ class Graph:
 
 
 def read(content: bytes) -> Graph:
-    """Take an ONNX file apart.
+    """Take an ONNX file apart. Weights that are neither float32 nor int64 are left out.
 
     Raises:
-        ValueError: this is no ONNX file, or its weights are neither float32 nor int64, or lie in another file.
+        ValueError: this is no ONNX file, or its weights lie in another one.
     """
     graph = Graph()
     for number, value in _fields(content):
@@ -67,12 +67,13 @@ def _add(graph: Graph, number: int, value: bytes | int) -> None:
     if number == NODE:
         node = _node(_bytes(value))
         if node.operator == "Constant":
-            graph.weights[node.outputs[0]] = node.attributes["value"]
+            graph.weights.update((node.outputs[0], value) for value in node.attributes.values() if isinstance(value, np.ndarray))
         else:
             graph.nodes.append(node)
     elif number == INITIALIZER:
         name, weights = _tensor(_bytes(value))
-        graph.weights[name] = weights
+        if weights is not None:
+            graph.weights[name] = weights
     elif number == OUTPUT:
         graph.outputs.extend(_text(name) for found, name in _fields(_bytes(value)) if found == VALUE_NAME)
 
@@ -112,7 +113,7 @@ def _attribute(message: bytes) -> tuple[str, Any]:
     return name, tuple(several) if several else content
 
 
-def _tensor(message: bytes) -> tuple[str, NDArray[Any]]:
+def _tensor(message: bytes) -> tuple[str, NDArray[Any] | None]:
     name, shape, kind, raw, floats, integers = "", list[int](), 0, b"", b"", list[int]()
     for number, value in _fields(message):
         if number == DIMENSIONS:
@@ -128,7 +129,7 @@ def _tensor(message: bytes) -> tuple[str, NDArray[Any]]:
         elif number == INTEGER_DATA:
             integers += _integers(value)
     if kind not in TYPES:
-        return name, np.empty(0)
+        return name, None
     values: NDArray[Any] = np.array(integers, np.int64) if integers else np.frombuffer(raw or floats, dtype=TYPES[kind])
     if len(values) != math.prod(shape):
         raise ValueError(f"{name or 'a tensor'} has {len(values)} values for the shape {tuple(shape)}")

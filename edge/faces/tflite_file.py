@@ -34,53 +34,97 @@ SAME, VALID = 0, 1
 LINEAR, RELU = 0, 1
 
 
+class Byte(NamedTuple):
+    """A field of one byte."""
+
+    value: int
+
+
+class Int(NamedTuple):
+    """A field of four bytes."""
+
+    value: int
+
+
+class Place(NamedTuple):
+    """A field of something else: where that lies in the file."""
+
+    value: int
+
+
+Field = Byte | Int | Place | None
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operation; its options in the order of the schema's table: a byte (`True`) or an int32 (`False`) each."""
+    """One operation; its options are the fields of the schema's table, in their order."""
 
     kind: Kind
     inputs: tuple[int, ...]
     output: int
-    options: tuple[tuple[int, bool], ...]
+    options: tuple[Field, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What an operation takes or makes; `buffer` is that of its values, 0 where it is computed."""
+
+    shape: tuple[int, ...]
+    kind: int
+    buffer: int
 
 
 class TfliteFile:
-    """Tensors and operators, one after the other; `content` makes the file of them."""
+    """Tensors, each known by its number, and operators, one after the other; `content` makes the file of them.
+
+    Pictures are (1, rows, columns, channels).
+    """
 
     def __init__(self) -> None:
-        self._tensors: list[tuple[tuple[int, ...], np.dtype[Any], NDArray[Any] | None]] = []
+        self._tensors: list[Tensor] = []
         self._operators: list[Operator] = []
+        # The first buffer is empty: that of tensors which are computed.
+        self._buffers: list[NDArray[Any]] = [np.empty(0, np.float32)]
 
     def tensor(self, shape: Sequence[int]) -> int:
-        """A float32 tensor that is computed; its number is returned."""
-        return self._append(tuple(shape), np.dtype(np.float32), None)
+        """A float32 tensor that is computed."""
+        return self._append(Tensor(tuple(shape), TYPES[np.dtype(np.float32)], 0))
 
     def constant(self, values: NDArray[Any]) -> int:
-        """Weights, float32 or int32; their number is returned."""
-        return self._append(values.shape, values.dtype, values)
+        """Weights, float32 or int32."""
+        self._buffers.append(values)
+        return self._append(Tensor(values.shape, TYPES[values.dtype], len(self._buffers) - 1))
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        return self._tensors[tensor][0]
+        """Of the tensor with this number."""
+        return self._tensors[tensor].shape
 
     def convolution(self, source: int, weights: NDArray[np.float32], bias: NDArray[np.float32], stride: int, relu: bool) -> int:
-        """Two-dimensional, weights (out, rows, columns, in); stride 2 takes a source with its border, and pads nothing."""
-        padding, activation = SAME if stride == 1 else VALID, RELU if relu else LINEAR
-        _, rows, columns, _ = self.shape(source)
+        """A convolution over rows and columns.
+
+        Args:
+            source: a picture; with stride 2 its border belongs to it, and nothing is padded.
+            weights: (out, rows, columns, in).
+            bias: (out,).
+            stride: 1 keeps the source's size.
+            relu: whether what is negative becomes zero.
+        """
+        padding = SAME if stride == 1 else VALID
         lost = (0, 0) if padding == SAME else (weights.shape[1] - 1, weights.shape[2] - 1)
-        sides = [(side - less + stride - 1) // stride for side, less in zip((rows, columns), lost, strict=True)]
-        options = ((padding, True), (stride, False), (stride, False), (activation, True))
+        sides = [(side - less + stride - 1) // stride for side, less in zip(self.shape(source)[1:3], lost, strict=True)]
+        options = (Byte(padding), Int(stride), Int(stride), Byte(RELU if relu else LINEAR))
         inputs = (source, self.constant(weights), self.constant(bias))
         return self._operate(CONV, inputs, (1, *sides, weights.shape[0]), options)
 
     def depthwise(self, source: int, weights: NDArray[np.float32], bias: NDArray[np.float32], relu: bool) -> int:
-        """Each channel for itself, weights (1, rows, columns, channels); as large as its source."""
-        options = ((SAME, True), (1, False), (1, False), (1, False), (RELU if relu else LINEAR, True))
+        """A convolution of each channel for itself, weights (1, rows, columns, channels); as large as its source."""
+        options = (Byte(SAME), Int(1), Int(1), Int(1), Byte(RELU if relu else LINEAR))
         return self._operate(DEPTHWISE, (source, self.constant(weights), self.constant(bias)), self.shape(source), options)
 
     def halve(self, source: int) -> int:
-        """The largest of each two by two."""
+        """The largest of each two by two; an odd row or column at the end is left out."""
         _, rows, columns, channels = self.shape(source)
-        options = ((VALID, True), *[(2, False)] * 4, (LINEAR, True))
+        options = (Byte(VALID), Int(2), Int(2), Int(2), Int(2), Byte(LINEAR))
         return self._operate(MAX_POOL, (source,), (1, rows // 2, columns // 2, channels), options)
 
     def double(self, source: int) -> int:
@@ -91,80 +135,67 @@ class TfliteFile:
 
     def add(self, one: int, other: int) -> int:
         """The sum of two of one shape."""
-        return self._operate(ADD, (one, other), self.shape(one), ((LINEAR, True),))
+        return self._operate(ADD, (one, other), self.shape(one), (Byte(LINEAR),))
 
     def content(self, source: int, results: Sequence[int]) -> bytes:
         """The file, whose input and outputs are these tensors."""
         builder = flatbuffers.Builder(1 << 16)
-        # The first buffer is empty: that of tensors which are computed.
-        constants = [np.empty(0, np.uint8), *(values for *_, values in self._tensors if values is not None)]
-        buffers = _vector(builder, [_buffer(builder, values) for values in constants])
-        places = iter(range(1, len(constants)))
+        buffers = _vector(builder, [_buffer(builder, values) for values in self._buffers])
         tensors = [
-            _table(builder, [_integers(builder, shape), _Byte(TYPES[dtype]), _Int(0 if values is None else next(places))])
-            for shape, dtype, values in self._tensors
+            _table(builder, _integers(builder, tensor.shape), Byte(tensor.kind), Int(tensor.buffer)) for tensor in self._tensors
         ]
         operators = [self._operator(builder, operator) for operator in self._operators]
-        ends = [_integers(builder, [source]), _integers(builder, results)]
-        graphs = _vector(builder, [_table(builder, [_vector(builder, tensors), *ends, _vector(builder, operators)])])
-        codes = _vector(builder, [_table(builder, [_Byte(kind.operator), None, _Int(1), _Int(kind.operator)]) for kind in KINDS])
-        builder.Finish(_table(builder, [_Int(SCHEMA), codes, graphs, None, buffers]), file_identifier=b"TFL3")
+        ends = _integers(builder, [source]), _integers(builder, results)
+        graphs = _vector(builder, [_table(builder, _vector(builder, tensors), *ends, _vector(builder, operators))])
+        codes = _vector(builder, [_table(builder, Byte(kind.operator), None, Int(1), Int(kind.operator)) for kind in KINDS])
+        builder.Finish(_table(builder, Int(SCHEMA), codes, graphs, None, buffers).value, file_identifier=b"TFL3")
         return bytes(builder.Output())
 
-    def _append(self, shape: tuple[int, ...], dtype: np.dtype[Any], values: NDArray[Any] | None) -> int:
-        self._tensors.append((shape, dtype, values))
+    def _append(self, tensor: Tensor) -> int:
+        self._tensors.append(tensor)
         return len(self._tensors) - 1
 
-    def _operate(self, kind: Kind, inputs: tuple[int, ...], shape: Sequence[int], options: tuple[tuple[int, bool], ...]) -> int:
+    def _operate(self, kind: Kind, inputs: tuple[int, ...], shape: Sequence[int], options: tuple[Field, ...]) -> int:
         output = self.tensor(shape)
         self._operators.append(Operator(kind, inputs, output, options))
         return output
 
     @staticmethod
-    def _operator(builder: Any, operator: Operator) -> int:
-        options = _table(builder, [_Byte(value) if byte else _Int(value) for value, byte in operator.options])
+    def _operator(builder: Any, operator: Operator) -> Place:
+        options = _table(builder, *operator.options)
         inputs, outputs = _integers(builder, operator.inputs), _integers(builder, [operator.output])
-        return _table(builder, [_Int(KINDS.index(operator.kind)), inputs, outputs, _Byte(operator.kind.options), options])
+        return _table(builder, Int(KINDS.index(operator.kind)), inputs, outputs, Byte(operator.kind.options), options)
 
 
-class _Byte(NamedTuple):
-    """A field of one byte."""
-
-    value: int
-
-
-class _Int(NamedTuple):
-    """A field of four bytes."""
-
-    value: int
-
-
-def _table(builder: Any, fields: Sequence[_Byte | _Int | int | None]) -> int:
-    """A table of numbers, of other things by where they lie (a plain int), and of gaps; where it lies is returned."""
+def _table(builder: Any, *fields: Field) -> Place:
+    """A table; None is a field at its default."""
     builder.StartObject(len(fields))
-    for place, value in enumerate(fields):
-        if isinstance(value, _Byte):
-            builder.PrependUint8Slot(place, value.value, 0)
-        elif isinstance(value, _Int):
-            builder.PrependInt32Slot(place, value.value, 0)
-        elif value is not None:
-            builder.PrependUOffsetTRelativeSlot(place, value, 0)
-    return int(builder.EndObject())
+    for number, field in enumerate(fields):
+        match field:
+            case Byte(value):
+                builder.PrependUint8Slot(number, value, 0)
+            case Int(value):
+                builder.PrependInt32Slot(number, value, 0)
+            case Place(value):
+                builder.PrependUOffsetTRelativeSlot(number, value, 0)
+    return Place(builder.EndObject())
 
 
-def _vector(builder: Any, places: Sequence[int]) -> int:
+def _vector(builder: Any, places: Sequence[Place]) -> Place:
     builder.StartVector(4, len(places), 4)
     for place in reversed(places):
-        builder.PrependUOffsetTRelative(place)
-    return int(builder.EndVector())
+        builder.PrependUOffsetTRelative(place.value)
+    return Place(builder.EndVector())
 
 
-def _integers(builder: Any, numbers: Sequence[int]) -> int:
-    return int(builder.CreateNumpyVector(np.array(numbers, np.int32)))
+def _integers(builder: Any, numbers: Sequence[int]) -> Place:
+    return Place(builder.CreateNumpyVector(np.array(numbers, np.int32)))
 
 
-def _buffer(builder: Any, values: NDArray[Any]) -> int:
+def _buffer(builder: Any, values: NDArray[Any]) -> Place:
+    if not len(values):
+        return _table(builder)
     raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     # The schema wants its data at a multiple of 16.
     builder.Prep(16, len(raw))
-    return _table(builder, [int(builder.CreateNumpyVector(raw))] if len(raw) else [])
+    return _table(builder, Place(builder.CreateNumpyVector(raw)))

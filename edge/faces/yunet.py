@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import DetectorError, ModelError, RuntimeMissingError
+from edge.errors import DetectorError, ModelError, RuntimeMissingError, first_line
 from edge.faces import distinct, shrink
 from edge.faces.crop import cut
 from edge.types import Face
@@ -70,39 +70,52 @@ class OpenCvYuNet:
 
 
 @cache
-def _advise(error: str) -> None:
+def _advise(weights: Path, reason: str) -> None:
     """Once a process: the network is opened again and again to find the number of threads."""
-    log.info("yunet runs on OpenCV, which takes twice the time of TFLite: %s", error)
+    log.info("%s runs on OpenCV, which is slower than TFLite: %s", weights.name, reason)
 
 
 def open_network(weights: Path, runtime: Literal["auto", "tflite", "opencv"], threads: int) -> Network:
     """Load YuNet's network.
 
     Args:
-        weights: its .onnx, of any export.
+        weights: its .onnx.
         runtime: `auto` takes TFLite where it is installed and the file is as expected, else OpenCV.
         threads: CPU threads of one detection.
 
     Raises:
         DetectorError: the file is no YuNet, or the runtime that was asked for is missing.
     """
+    reason = ""
     if runtime != "opencv":
-        from edge.faces.yunet_tflite import TfliteYuNet
-
         try:
-            return TfliteYuNet(weights.read_bytes(), threads)
-        except RuntimeMissingError as error:
+            return _on_tflite(weights, threads)
+        except (RuntimeMissingError, ModelError, OSError) as error:
+            reason = str(error)
             if runtime == "tflite":
-                raise DetectorError(f"detector.runtime is tflite, but {error}") from None
-            _advise(str(error))
-        except (ModelError, OSError) as error:
-            if runtime == "tflite":
-                raise DetectorError(f"{weights}: {error}; `edge-fetch yunet` gets the right file") from None
-            _advise(str(error))
+                missing = isinstance(error, RuntimeMissingError)
+                raise DetectorError(
+                    f"detector.runtime is tflite, but {reason}" if missing else _refusal(weights, reason)
+                ) from None
     try:
-        return OpenCvYuNet(weights, threads)
+        network = OpenCvYuNet(weights, threads)
     except (cv2.error, UnicodeDecodeError):
-        raise DetectorError(f"{weights}: not a YuNet face detector; `edge-fetch yunet` gets the right file") from None
+        raise DetectorError(_refusal(weights, reason or "not a YuNet face detector")) from None
+    if reason:
+        _advise(weights, reason)
+    return network
+
+
+def _on_tflite(weights: Path, threads: int) -> Network:
+    try:
+        from edge.faces.yunet_tflite import TfliteYuNet
+    except ImportError as error:
+        raise RuntimeMissingError(f"YuNet on TFLite needs flatbuffers: pip install flatbuffers ({first_line(error)})") from None
+    return TfliteYuNet(weights.read_bytes(), threads)
+
+
+def _refusal(weights: Path, reason: str) -> str:
+    return f"{weights}: {reason}; `edge-fetch yunet` gets the right file"
 
 
 class YuNet:

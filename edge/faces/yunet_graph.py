@@ -24,17 +24,26 @@ STRIDES = (8, 16, 32)
 KINDS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 VALUES = sum(KINDS.values())
 # What makes rows of a table of a prediction, which is one without.
-FORMALITIES = ("Sigmoid", "Reshape", "Transpose")
+FORMALITIES = ("Sigmoid", "Reshape", "Transpose", "Identity")
 # What a node does when it says nothing (onnx/docs/Operators.md).
 DEFAULTS = {
-    "group": 1,
     "auto_pad": "NOTSET",
-    "dilations": (1, 1),
-    "strides": (1, 1),
-    "pads": (0, 0, 0, 0),
     "ceil_mode": 0,
+    "coordinate_transformation_mode": "half_pixel",
+    "dilations": (1, 1),
+    "group": 1,
     "mode": "nearest",
+    "nearest_mode": "round_prefer_floor",
+    "pads": (0, 0, 0, 0),
+    "strides": (1, 1),
 }
+# The ways of Resize that give each value two by two times: coordinate_transformation_mode and nearest_mode.
+DOUBLING = (
+    ("asymmetric", "floor"),
+    ("asymmetric", "round_prefer_floor"),
+    ("half_pixel", "round_prefer_floor"),
+    ("half_pixel", "round_prefer_ceil"),
+)
 
 
 class _Head(NamedTuple):
@@ -51,26 +60,26 @@ class YuNetGraph:
     """The network of one file."""
 
     def __init__(self, content: bytes) -> None:
-        """Read a YuNet's .onnx, of any export.
+        """Read a YuNet's .onnx, whatever size it was exported for.
 
         Raises:
             ModelError: it is no ONNX file, or no YuNet.
         """
         try:
             graph = read(content)
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             raise ModelError(f"not an ONNX file ({error})") from None
         missing = [f"{kind}_{stride}" for kind in KINDS for stride in STRIDES if f"{kind}_{stride}" not in graph.outputs]
         if missing:
             raise ModelError(f"not a YuNet: it has no output {missing[0]}")
         self._weights = graph.weights
         self._producers = {name: node for node in graph.nodes for name in node.outputs}
-        self._uses = Counter(name for node in graph.nodes for name in node.inputs)
-        ends: set[str] = set()
         with _as_model_error():
-            self._heads = [self._level(stride, ends) for stride in STRIDES]
-            self._body = [node for node in graph.nodes if node.outputs[0] not in ends]
-            self._source = self._body[0].inputs[0]
+            self._heads = [self._level(stride) for stride in STRIDES]
+            self._source, needed = self._behind([head.source for head in self._heads])
+            # Not all nodes: an export for any size computes shapes too, which here are known.
+            self._body = [node for node in graph.nodes if node.outputs[0] in needed]
+        self._uses = Counter(name for node in self._body for name in _pictures(node))
 
     def sized(self, height: int, width: int) -> bytes:
         """Make the .tflite for pictures of one size.
@@ -98,18 +107,12 @@ class YuNetGraph:
                 results.append(file.depthwise(mixed, head.smoothing, head.smoothing_bias, relu=False))
         return file.content(source, results)
 
-    def _level(self, stride: int, ends: set[str]) -> _Head:
-        """The four heads of a stride as one; what their nodes give is added to `ends`."""
+    def _level(self, stride: int) -> _Head:
+        """The four heads of a stride as one."""
         heads = []
         for kind, values in KINDS.items():
-            node = self._producers[f"{kind}_{stride}"]
-            # Each at most once: in a damaged file they may stand in a circle.
-            for _ in FORMALITIES:
-                if node.operator in FORMALITIES:
-                    ends.add(node.outputs[0])
-                    node = self._producers[node.inputs[0]]
+            node = self._prediction(f"{kind}_{stride}", sigmoids=1 if kind in ("cls", "obj") else 0)
             before = self._producers[node.inputs[0]]
-            ends.update((node.outputs[0], before.outputs[0]))
             head = _Head(before.inputs[0], *self._convolution(before, 1, 1), *self._convolution(node, values, 1))
             if head.mixing.shape[:3] != (values, 1, 1) or head.smoothing.shape != (1, 3, 3, values):
                 raise ValueError(f"{kind}_{stride} is made in another way")
@@ -124,6 +127,34 @@ class YuNetGraph:
             np.concatenate([head.smoothing for head in heads], axis=3),
             np.concatenate([head.smoothing_bias for head in heads]),
         )
+
+    def _prediction(self, output: str, sigmoids: int) -> Node:
+        """The convolution of which an output is made."""
+        node, passed = self._producers[output], list[Node]()
+        while node.operator in FORMALITIES:
+            if node in passed:
+                raise ValueError(f"{output} stands in a circle")
+            if node.operator == "Transpose":
+                _expect(node, perm=(0, 2, 3, 1))
+            passed.append(node)
+            node = self._producers[node.inputs[0]]
+        if [node.operator for node in passed].count("Sigmoid") != sigmoids:
+            raise ValueError(f"{output} is made in another way")
+        return node
+
+    def _behind(self, names: list[str]) -> tuple[str, set[str]]:
+        """The network's input, and what is made of it on the way to these."""
+        waiting, needed, sources = list(names), set[str](), set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name not in self._producers:
+                sources.add(name)
+            elif name not in needed:
+                needed.add(name)
+                waiting += _pictures(self._producers[name])
+        if len(sources) != 1:
+            raise ValueError(f"{len(sources)} inputs")
+        return sources.pop(), needed
 
     def _translate(self, file: TfliteFile, node: Node, made: dict[str, int]) -> int:
         """One node of the body -> the number of the tensor that it makes."""
@@ -141,7 +172,14 @@ class YuNetGraph:
                 return file.halve(source)
             case "Resize":
                 _expect(node, mode="nearest")
+                way = tuple(
+                    node.attributes.get(name, DEFAULTS[name]) for name in ("coordinate_transformation_mode", "nearest_mode")
+                )
+                if way not in DOUBLING:
+                    raise ValueError(f"Resize by {' and '.join(map(str, way))}")
                 return file.double(source)
+            case "Identity":
+                return source
             case "Add":
                 other = made[node.inputs[1]]
                 if file.shape(source) != file.shape(other):
@@ -161,9 +199,13 @@ class YuNetGraph:
 
     def _convolution(self, node: Node, groups: int, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights (out, rows, columns, in), with groups (1, rows, columns, groups), and bias (out)."""
-        weights, bias = (np.asarray(self._weights[name], np.float32) for name in node.inputs[1:3])
-        if node.operator != "Conv" or weights.shape[2:] not in ((1, 1), (3, 3)) or bias.shape != weights.shape[:1]:
-            raise ValueError(f"no convolution where one should be ({node.operator})")
+        if node.operator != "Conv" or len(node.inputs) != 3:
+            raise ValueError(
+                f"{node.operator} with {len(node.inputs)} inputs where a convolution with weights and bias should be"
+            )
+        weights, bias = (np.asarray(self._weights[name], np.float32) for name in node.inputs[1:])
+        if weights.shape[2:] not in ((1, 1), (3, 3)) or bias.shape != weights.shape[:1]:
+            raise ValueError(f"a convolution with weights {weights.shape} and bias {bias.shape}")
         border = weights.shape[2] // 2
         _expect(node, group=groups, auto_pad="NOTSET", dilations=(1, 1), strides=(stride,) * 2, pads=(border,) * 4)
         # A single channel is a group of its own.
@@ -176,6 +218,11 @@ class YuNetGraph:
         return bool(followers) and self._uses[name] == 1 and self._producers[name].operator == "Conv"
 
 
+def _pictures(node: Node) -> tuple[str, ...]:
+    """What a node computes with, without weights, sizes and shapes."""
+    return node.inputs[: 2 if node.operator == "Add" else 1]
+
+
 def _expect(node: Node, **values: object) -> None:
     for name, value in values.items():
         if (found := node.attributes.get(name, DEFAULTS.get(name))) != value:
@@ -186,5 +233,7 @@ def _expect(node: Node, **values: object) -> None:
 def _as_model_error() -> Iterator[None]:
     try:
         yield
-    except (KeyError, IndexError, ValueError) as error:
+    except KeyError as error:
+        raise ModelError(f"not a YuNet: it lacks {error}") from None
+    except (IndexError, ValueError) as error:
         raise ModelError(f"not a YuNet: {error}") from None

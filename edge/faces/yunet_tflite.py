@@ -1,4 +1,4 @@
-"""YuNet's network on TFLite, which needs less than half the time of OpenCV's DNN; the same faces as FaceDetectorYN."""
+"""YuNet's network on TFLite, which needs half the time of OpenCV's DNN; the same faces as FaceDetectorYN."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from edge.errors import ModelError
 from edge.faces.yunet_graph import STRIDES, VALUES, YuNetGraph
 from edge.runtime.tflite import TfliteRuntime
 
-# The frame's size and the second look's, and room for a stream that changes its size. An interpreter of 320x192 takes 5 MB.
+# The frame's size and the second look's, and room for a stream that changes its size. An interpreter of 320x192 takes 7 MB,
+# and has threads of its own.
 INTERPRETERS = 4
 # The size at which a file has to prove itself: that of the second look (edge.faces.yunet), which is needed anyway.
 PROOF = 160
@@ -50,7 +51,7 @@ class TfliteYuNet:
         """Read the file; an interpreter is made for each size when it first comes.
 
         Args:
-            content: YuNet's .onnx, of any export.
+            content: YuNet's .onnx, whatever size it was exported for.
             threads: CPU threads of one detection.
 
         Raises:
@@ -71,7 +72,7 @@ class TfliteYuNet:
             candidates: so many of the surest boxes are looked at.
 
         Returns:
-            float32 (N, 15), the surest first.
+            float32 (N, 15), the surest first: pixels of the image, and a score of 0..1.
         """
         height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in image.shape[:2])
         sized = self._sized(height, width)
@@ -108,16 +109,16 @@ def _decode(levels: list[NDArray[np.float32]], cells: tuple[NDArray[np.float32],
     chosen = np.concatenate(
         [np.hstack([outputs[some], grid[some]]) for outputs, grid, some in zip(levels, cells, likely, strict=True)]
     )
-    with np.errstate(over="ignore"):
+    # Boxes without an end are left to whoever knows the picture.
+    with np.errstate(over="ignore", invalid="ignore"):
         chosen[:, :2] = 1 / (1 + np.exp(-chosen[:, :2]))
-    score = np.sqrt(chosen[:, 0] * chosen[:, 1])
-    chosen, score = chosen[score >= min_score], score[score >= min_score]
-    cell, stride = chosen[:, 16:18], chosen[:, 18:19]
-    rows = np.empty((len(chosen), 15), np.float32)
-    with np.errstate(over="ignore"):
+        score = np.sqrt(chosen[:, 0] * chosen[:, 1])
+        chosen, score = chosen[score >= min_score], score[score >= min_score]
+        cell, stride = chosen[:, 16:18], chosen[:, 18:19]
+        rows = np.empty((len(chosen), 15), np.float32)
         rows[:, 2:4] = np.exp(chosen[:, 4:6]) * stride
-    rows[:, :2] = (cell + chosen[:, 2:4]) * stride - rows[:, 2:4] / 2
-    rows[:, 4:14] = (chosen[:, 6:16] + np.tile(cell, 5)) * stride
+        rows[:, :2] = (cell + chosen[:, 2:4]) * stride - rows[:, 2:4] / 2
+        rows[:, 4:14] = (chosen[:, 6:16] + np.tile(cell, 5)) * stride
     rows[:, 14] = score
     return rows
 

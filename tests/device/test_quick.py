@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -63,9 +64,13 @@ def test_yunet_finds_the_faces_that_it_finds_on_x86(installed: Path, testdata: P
     parts.lay_tools(tmp_path)
     np.save(tmp_path / "picture.npy", cv2.resize(picture, (320, 240), interpolation=cv2.INTER_AREA))
     here = json.loads(parts.run_here(tmp_path, "faces.py", weights, tmp_path / "picture.npy"))
-    for file in (weights, tmp_path / "picture.npy"):
-        shutil.copy(file, installed / "srv" / file.name)
-    done = foreign.run(installed, cpu, parts.PYTHON, f"{parts.TOOLS}/faces.py", f"/srv/{weights.name}", "/srv/picture.npy")
+    # The tree is kept for the next run: what is laid into it goes again.
+    with tempfile.TemporaryDirectory(dir=installed / "srv") as folder:
+        for file in (weights, tmp_path / "picture.npy"):
+            shutil.copy(file, folder)
+        inside = f"/srv/{Path(folder).name}"
+        tool = f"{parts.TOOLS}/faces.py"
+        done = foreign.run(installed, cpu, parts.PYTHON, tool, f"{inside}/{weights.name}", f"{inside}/picture.npy")
     assert done.returncode == 0, done.stderr
     there = json.loads(done.stdout)
     assert there["network"].startswith("ai-edge-litert ")

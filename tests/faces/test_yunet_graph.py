@@ -30,9 +30,14 @@ class Network:
 
     Args:
         terse: attributes at their defaults are left out, and weights are Constant nodes with a field for each number.
+        dynamic: it computes the shapes of its tables, as an export for pictures of any size does.
+        resize: attributes of Resize.
+        extra: a Sigmoid behind bbox and kps too.
     """
 
-    def __init__(self, terse: bool = False) -> None:
+    def __init__(
+        self, terse: bool = False, dynamic: bool = False, resize: dict[str, str] | None = None, extra: bool = False
+    ) -> None:
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
         self._terse, self._draw, self._count = terse, np.random.default_rng(3), 0
@@ -40,14 +45,20 @@ class Network:
         for level in (2, 1):
             features[level] = self.unit(features[level], 8, 8)
             scales = self.constant(np.array([1, 1, 2, 2], np.float32))
-            larger = self.node("Resize", features[level], self.constant(np.empty(0, np.float32)), scales, mode="nearest")
+            larger = self.node(
+                "Resize", features[level], self.constant(np.empty(0, np.float32)), scales, mode="nearest", **(resize or {})
+            )
             features[level - 1] = self.node("Add", features[level - 1], larger)
         features[0] = self.unit(features[0], 8, 8)
         for feature, stride in zip(features, STRIDES, strict=True):
             for kind, values in KINDS.items():
                 rows = self.node("Transpose", self.unit(feature, 8, values, relu=False), perm=[0, 2, 3, 1])
                 shape = self.constant(np.array([1, -1, values], np.int64))
-                last = kind in ("bbox", "kps")
+                if dynamic:
+                    first = self.node("Gather", self.node("Shape", feature), self.constant(np.array([0], np.int64)), axis=0)
+                    rest = self.node("Constant", value_ints=[-1, values])
+                    shape = self.node("Concat", self.node("Identity", first), rest, axis=0)
+                last = kind in ("bbox", "kps") and not extra
                 rows = self.node("Reshape", rows, shape, name=f"{kind}_{stride}" if last else None)
                 if not last:
                     self.node("Sigmoid", rows, name=f"{kind}_{stride}")
@@ -105,14 +116,22 @@ class Network:
     def content(self) -> bytes:
         picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])
         graph = helper.make_graph(self.nodes, "yunet", [picture], OUTPUTS, self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=7)
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString())
 
 
-@pytest.mark.parametrize("terse", [False, True])
-def test_the_numbers_are_those_of_onnx_runtime(terse: bool) -> None:
-    content = Network(terse).content()
+WAYS: dict[str, dict[str, Any]] = {
+    "at length": {},
+    "terse": {"terse": True},
+    "for any size": {"dynamic": True},
+    "as torch resizes": {"resize": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_numbers_are_those_of_onnx_runtime(way: str) -> None:
+    content = Network(**WAYS[way]).content()
     # Darker than any picture: the sigmoids of random weights must not all be 0 or 1.
     picture = np.random.default_rng(0).uniform(0, 0.3, (HEIGHT, WIDTH, 3)).astype(np.float32)
     session = onnxruntime.InferenceSession(content)
@@ -130,11 +149,31 @@ def test_the_numbers_are_those_of_onnx_runtime(terse: bool) -> None:
         np.testing.assert_allclose(rows, together, rtol=1e-4, atol=1e-4 * np.abs(together).max())
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "Resize by asymmetric and ceil": {"resize": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil"}},
+    "bbox_8 is made in another way": {"extra": True},
+}
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_what_computes_something_else_is_refused(words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        YuNetGraph(Network(**OTHERS[words]).content()).sized(HEIGHT, WIDTH)
+
+
+def test_what_is_missing_is_named() -> None:
+    network = Network()
+    network.weights = network.weights[1:]
+    graph = helper.make_graph(network.nodes, "yunet", [], OUTPUTS, network.weights)
+    with pytest.raises(ModelError, match="it lacks '1'"):
+        YuNetGraph(helper.make_model(graph).SerializeToString()).sized(HEIGHT, WIDTH)
+
+
 def test_a_circle_of_nodes_is_refused() -> None:
     network = Network()
     for node in network.nodes:
         if node.op_type == "Sigmoid":
             node.input[0] = node.output[0]
     graph = helper.make_graph(network.nodes, "yunet", [], OUTPUTS, network.weights)
-    with pytest.raises(ModelError, match="not a YuNet"):
+    with pytest.raises(ModelError, match="stands in a circle"):
         YuNetGraph(helper.make_model(graph).SerializeToString())
