@@ -100,7 +100,7 @@ def open_network(weights: Path, runtime: Literal["auto", "tflite", "opencv"], th
     try:
         network = OpenCvYuNet(weights, threads)
     except (cv2.error, UnicodeDecodeError):
-        raise DetectorError(_refusal(weights, reason or "not a YuNet face detector")) from None
+        raise DetectorError(_refusal(weights, f"not a YuNet face detector{f' ({reason})' if reason else ''}")) from None
     if reason:
         _advise(weights, reason)
     return network

@@ -270,6 +270,6 @@ def test_a_clock_that_is_set_by_an_hour_is_no_freeze_and_keeps_the_order(mixed_u
     in_order = all(a.number < b.number and a.time <= b.time for a, b in itertools.pairwise(seen))
     calm = capture.degraded is None and capture.reopened == 0
     assert len(seen) > 20
-    # A step is only mistaken for a stall when the handler looks between it and the next frame; the order breaks always.
-    assert in_order != mixed_up
-    assert calm or mixed_up
+    # Not each for itself: a step is only mistaken for a stall when the handler looks between it and the next frame, and while the
+    # camera is opened again for that, no frame comes that could break the order.
+    assert (in_order and calm) != mixed_up

@@ -234,7 +234,8 @@ def test_a_model_that_makes_a_stage_fail_is_taken_back_and_can_be_tried_again(
 
     with pytest.raises(RefusedError, match="taken back: a part of the program failed"):
         push(owner.open(content), content, place(mosquitto.port), report=fail)
-    assert device.running == "1.0.0"
+    # The answer goes out before the device has turned back.
+    wait_for(lambda: device.running == "1.0.0")
     assert (device.pointer.committed, device.pointer.trial, device.pointer.counter) == (None, None, 0)
     push(owner.open(content), content, place(mosquitto.port))
     assert device.running == "1.1.0"
